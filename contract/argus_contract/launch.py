@@ -1,0 +1,58 @@
+"""What the operator tells a trainer pod: one JSON document in one environment variable.
+
+The command line makes the same document for a run without a cluster.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from argus_contract.model import Model
+from argus_contract.names import CONTRACT_VERSION
+from argus_contract.spec import ExistingBundlePolicy, ModelSpec, TrainingSpec
+
+
+class LaunchData(Model):
+    """`DataSpec` after resolution: also a local folder on the command line."""
+
+    uri: str
+
+
+class LaunchStorage(Model):
+    """How to reach the store; credentials come from files or the environment."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = False
+    credentials_directory: str | None = None
+    """Folder with one file per key (the mounted Secret); read again after a 403."""
+    outage_tolerance_seconds: Annotated[int, Field(ge=0)] = 600
+
+
+class LaunchCheckpoint(Model):
+    uri: str
+    every_chunks: int
+    period_seconds: int
+
+
+class LaunchOutput(Model):
+    uri: str
+    existing_bundle_policy: ExistingBundlePolicy = ExistingBundlePolicy.REUSE
+
+
+class Launch(Model):
+    """A run, fully resolved."""
+
+    contract_version: int = CONTRACT_VERSION
+    namespace: str
+    name: str
+    run_key: str
+    image: str = ""
+    data: LaunchData
+    model: ModelSpec
+    training: TrainingSpec
+    storage: LaunchStorage
+    checkpoint: LaunchCheckpoint
+    output: LaunchOutput
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs that the pod asked for; more than are visible ends the run with exit 78."""

@@ -1,0 +1,114 @@
+"""What is decided once for a run: `plan.json` and `statistics.json`.
+
+The plan comes from a listing alone; the statistics from one pass over the training part.
+Every attempt only reads them, so that no attempt can train another model.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from argus_contract.model import Model, Time
+from argus_contract.names import CONTRACT_VERSION
+
+
+class PinnedObject(Model):
+    """One Parquet chunk, as it was when the plan was made."""
+
+    key: str
+    """Key relative to the dataset's uri."""
+    size: int
+    etag: str
+    start: Time
+    """First instant that belongs to the chunk."""
+    end: Time
+    """First instant after the chunk."""
+
+
+class Split(Model):
+    """Parts by time, at chunk borders, as indices into the plan's objects."""
+
+    train_end: int
+    """Objects [0, train_end) are the training part."""
+    validation_end: int
+    """Objects [train_end, validation_end) are validation; the rest is holdout."""
+
+
+class Plan(Model):
+    """What a run trains on and in which order."""
+
+    contract_version: int = CONTRACT_VERSION
+    run_key: str
+    created_at: Time
+    data_uri: str
+    objects: tuple[PinnedObject, ...]
+    """All chunks in order of time."""
+    manifest_digest: str
+    """SHA-256 over (key, size, etag) of all objects: the data version."""
+    split: Split
+    image: str
+    seed: int
+    block_chunks: Annotated[int, Field(ge=1)]
+    """Chunks in a block, the unit of shuffling and caching."""
+    mix_width: Annotated[int, Field(ge=1)]
+    """Blocks whose windows are shuffled together."""
+    bundle_name: str
+    """tft_model_YYYYMMDD_HHMMSS, reserved for this run."""
+    configuration_digest: str
+    """Digest of the canonical data, model and training spec."""
+
+
+class Scaler(Model):
+    """`(value - center) / scale`."""
+
+    center: float
+    scale: float
+
+
+class TargetStatistics(Model):
+    """Normalisation of one target: softplus-inverse, then per-server center and scale."""
+
+    name: str
+    fleet: Scaler
+    """For servers that training never saw."""
+    servers: tuple[Scaler, ...]
+    """One per entry of `Statistics.servers`."""
+
+
+class FeatureStatistics(Model):
+    """Standardisation of one continuous input over the fleet."""
+
+    name: str
+    scaler: Scaler
+
+
+class BlockStatistics(Model):
+    """What the order needs to know of one block without reading it."""
+
+    windows: int
+    mask_digest: str
+    """SHA-256 of the block's window ids: a block that enumerates others is refused."""
+
+
+class Statistics(Model):
+    """One streaming pass over the training part, and the windows of both parts."""
+
+    contract_version: int = CONTRACT_VERSION
+    plan_digest: str
+    cadence_seconds: int
+    rows: int
+    servers: tuple[str, ...]
+    """Vocabulary, sorted: position is the code."""
+    states: tuple[str, ...]
+    """Vocabulary of the status column, sorted; empty when the data has none."""
+    profiles: tuple[str, ...]
+    """Profile of each server, in the order of `servers`."""
+    features: tuple[FeatureStatistics, ...]
+    """Continuous inputs that are not targets, in the order of the batch."""
+    targets: tuple[TargetStatistics, ...]
+    """In the order of the spec."""
+    training_blocks: tuple[BlockStatistics, ...]
+    validation_blocks: tuple[BlockStatistics, ...]
+    steps_per_epoch: int
+    notes: tuple[str, ...] = ()
+    """Counted oddities for the log: duplicates, late rows, filled gaps."""

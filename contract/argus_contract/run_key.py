@@ -1,0 +1,54 @@
+"""Identity of a run: the same YAML applied again is the same run.
+
+`runKey = sha256(cluster, namespace, name, runToken, canonical data + model + training)`.
+Canonical means: only fields that differ from their default, keys sorted. A new field
+with a default therefore changes no key that exists (golden digests in the tests).
+"""
+
+import hashlib
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+from argus_contract.model import Model
+from argus_contract.spec import DECIMAL_PATTERN, ArgusTrainingJobSpec
+
+RUN_KEY_LENGTH = 20
+_DECIMAL = re.compile(DECIMAL_PATTERN)
+
+
+def canonical(model: Model) -> dict[str, Any]:
+    """Returns the fields of `model` that differ from their defaults, on their wire names."""
+    return _normalised(model.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+
+def _normalised(value: Any) -> Any:
+    """Writes equal decimal strings equally: "0.010" and "0.01" are one learning rate."""
+    if isinstance(value, dict):
+        return {key: _normalised(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_normalised(entry) for entry in value]
+    if isinstance(value, str) and _DECIMAL.match(value):
+        return format(Decimal(value).normalize(), "f")
+    return value
+
+
+def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec) -> str:
+    """Returns the key of a run, 20 hexadecimal digits."""
+    identity = {
+        "cluster": cluster,
+        "namespace": namespace,
+        "name": name,
+        "runToken": spec.run_token,
+        "data": canonical(spec.data),
+        "model": canonical(spec.model),
+        "training": canonical(spec.training),
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:RUN_KEY_LENGTH]
+
+
+def job_name(name: str, key: str, generation: int) -> str:
+    """Returns the name of the Job of one generation of a run, at most 63 characters."""
+    return f"{name}-{key[:8]}-{generation}"

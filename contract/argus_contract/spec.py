@@ -1,0 +1,249 @@
+"""The spec of ArgusTrainingJob: what a user may ask for.
+
+The CRD is rendered from these models (`crd.py`). A field is here only once it does
+what it says. No floats: rates are decimal strings, durations are seconds.
+Fields without a default of their own are filled from the chart's `defaults`; what was
+used stands in `status.resolved`.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
+
+from argus_contract.model import Model
+
+DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"
+DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=16)]
+"""A non-negative decimal number as a string, for example "0.01"."""
+
+ObjectUri = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?$", max_length=1024
+    ),
+]
+"""`s3://bucket/prefix`."""
+
+DEFAULT_TARGETS = (
+    "cpu_user_pct",
+    "cpu_iowait_pct",
+    "mem_used_pct",
+    "swap_used_pct",
+    "load_average",
+)
+
+
+class DataSpec(Model):
+    """Which recorded metrics to learn from."""
+
+    uri: ObjectUri
+    """Dataset to train on, as `s3://bucket/prefix`. The prefix holds Parquet chunks and, if
+    it was made by `argus generate` or `argus import`, a `chunk_manifest.json`.
+    Example: s3://metrics/edge-eu."""
+
+
+class TargetSpec(Model):
+    """One metric that the model predicts."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+    """Column of the dataset. Example: cpu_user_pct."""
+    weight: DecimalString = "1"
+    """Share of this target in the loss, relative to the others; a decimal string. Default "1"."""
+
+    @model_validator(mode="after")
+    def _weight_counts(self) -> "TargetSpec":
+        if Decimal(self.weight) <= 0:
+            raise ValueError(f"weight of target {self.name} is {self.weight}: use a number above 0")
+        return self
+
+
+class ModelSpec(Model):
+    """Shape of the Temporal Fusion Transformer."""
+
+    encoder_length: Annotated[int, Field(ge=1, le=8192)] = 288
+    """Past steps that the model sees, in steps of the data's cadence. Default 288 (24 hours at
+    5 minutes)."""
+    prediction_length: Annotated[int, Field(ge=1, le=4096)] = 96
+    """Future steps that the model predicts. Default 96 (8 hours at 5 minutes)."""
+    hidden_size: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Width of the network. Default 128."""
+    attention_heads: Annotated[int, Field(ge=1, le=64)] = 8
+    """Heads of the temporal self-attention; must divide hiddenSize. Default 8."""
+    hidden_continuous_size: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Width of the processing of one continuous variable. Default 64."""
+    dropout: DecimalString = "0.2"
+    """Dropout probability as a decimal string, at least 0 and below 1. Default "0.2"."""
+    targets: Annotated[
+        tuple[TargetSpec, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+            },
+        ),
+    ] = tuple(TargetSpec(name=name) for name in DEFAULT_TARGETS)
+    """Metrics to predict. Default: cpu_user_pct, cpu_iowait_pct, mem_used_pct, swap_used_pct and
+    load_average. A target that the data does not have ends the run with exit 65."""
+
+    @model_validator(mode="after")
+    def _shape_fits(self) -> "ModelSpec":
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(
+                f"hiddenSize {self.hidden_size} is not a multiple of attentionHeads "
+                f"{self.attention_heads}: choose for example hiddenSize "
+                f"{self.attention_heads * max(1, self.hidden_size // self.attention_heads)}"
+            )
+        if Decimal(self.dropout) >= 1:
+            raise ValueError(f"dropout {self.dropout} must be below 1")
+        return self
+
+
+class TrainingSpec(Model):
+    """How to train."""
+
+    epochs: Annotated[int, Field(ge=1, le=10000)] = 20
+    """Passes over all training windows. Default 20."""
+    max_steps: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    """Ends training after this many optimizer steps, even inside an epoch. Default: no limit."""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Windows in one optimizer step. Default 128."""
+    learning_rate: DecimalString = "0.01"
+    """Initial learning rate as a decimal string; it is lowered on plateaus. Default "0.01"."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
+    """Seed of weights, order and dropout: the same seed gives the same run. Default 42."""
+
+    @model_validator(mode="after")
+    def _rate_counts(self) -> "TrainingSpec":
+        if Decimal(self.learning_rate) <= 0:
+            raise ValueError(f"learningRate {self.learning_rate} must be above 0")
+        return self
+
+
+Quantity = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+        max_length=32,
+    ),
+]
+"""A Kubernetes resource quantity, for example 500m or 4Gi."""
+
+
+class ResourceRequirements(Model):
+    """Compute resources of the trainer's container, as in a pod."""
+
+    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    """Upper bounds by resource name. Example: nvidia.com/gpu: 1, memory: 16Gi."""
+    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    """What the scheduler reserves by resource name. Example: cpu: 4, memory: 16Gi."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_quantities(cls, value: Any) -> Any:
+        """Takes `cpu: 4` as well as `cpu: "4"`, as every pod spec does."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: {k: str(v) if isinstance(v, int | float) else v for k, v in entry.items()}
+            if isinstance(entry, dict)
+            else entry
+            for key, entry in value.items()
+        }
+
+
+class SecretReference(Model):
+    """A Secret in the run's own namespace."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the Secret. Keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if temporary,
+    AWS_SESSION_TOKEN. The operator never reads it; the pod mounts it."""
+
+
+class StorageSpec(Model):
+    """How the trainer reaches the object store; absent fields come from the chart."""
+
+    endpoint: Annotated[
+        str | None, StringConstraints(pattern=r"^https?://[^ ]+$", max_length=512)
+    ] = None
+    """Address of an S3-compatible server. Empty: AWS. Example: http://minio.storage:9000."""
+    region: Annotated[str | None, StringConstraints(max_length=63)] = None
+    """Region used to sign requests. Example: eu-central-1."""
+    path_style: bool | None = None
+    """True puts the bucket into the path instead of the host name; most S3-compatible servers
+    need it."""
+    secret_ref: SecretReference | None = None
+    """Secret with the access keys. Not together with serviceAccountName."""
+    service_account_name: Annotated[str | None, StringConstraints(max_length=253)] = None
+    """Service account whose workload identity reaches the store. Not together with secretRef."""
+    outage_tolerance_seconds: Annotated[int | None, Field(ge=0, le=86400)] = None
+    """How long the store may stay away before the run gives its node back with exit 74.
+    Default 600."""
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> "StorageSpec":
+        if self.secret_ref and self.service_account_name:
+            raise ValueError("secretRef and serviceAccountName exclude each other: keep one")
+        return self
+
+
+class CheckpointSpec(Model):
+    """Where and how often the training state is saved."""
+
+    uri: ObjectUri | None = None
+    """Prefix for checkpoints; each run writes below its own run key. Default: from the chart."""
+    every_chunks: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    """Save when this many further chunks were consumed, if periodSeconds has not come first.
+    Default 5."""
+    period_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
+    """Save when this many seconds have passed, if everyChunks has not come first. Default 60."""
+
+
+class ExistingBundlePolicy(StrEnum):
+    """What to do when this very run has already published."""
+
+    REUSE = "Reuse"
+    """Complete at once with the bundle that is there."""
+    FAIL = "Fail"
+    """Fail with reason AlreadyPublished."""
+
+
+class OutputSpec(Model):
+    """Where the finished model goes."""
+
+    uri: ObjectUri | None = None
+    """Prefix for model bundles. Default: from the chart."""
+    existing_bundle_policy: ExistingBundlePolicy = ExistingBundlePolicy.REUSE
+    """Reuse completes at once if this run (same name and same spec) already published; Fail
+    fails it. Change runToken to train again. Default Reuse."""
+
+
+class ArgusTrainingJobSpec(Model):
+    """One training run: stream the data, train, checkpoint, publish a model bundle."""
+
+    run_token: Annotated[str, StringConstraints(max_length=253)] = ""
+    """Part of the run's identity: change it to train the same spec again. Default ""."""
+    image: Annotated[str | None, StringConstraints(min_length=1, max_length=1024)] = None
+    """Trainer image, best by digest. Default: from the chart."""
+    data: DataSpec
+    """Which recorded metrics to learn from."""
+    model: ModelSpec = ModelSpec()
+    """Shape of the Temporal Fusion Transformer."""
+    training: TrainingSpec = TrainingSpec()
+    """How to train."""
+    resources_per_node: ResourceRequirements | None = None
+    """Compute resources of the trainer. A GPU that is asked for and not visible ends the run
+    with exit 78, never in a silent CPU run. Default: from the chart."""
+    storage: StorageSpec = StorageSpec()
+    """How the trainer reaches the object store."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """Where and how often the training state is saved."""
+    output: OutputSpec = OutputSpec()
+    """Where the finished model goes."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
+    """Seconds between SIGTERM and SIGKILL of the trainer. Default 120."""
+    backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
+    """Crashes that are retried; preemptions never count. Default 3."""
