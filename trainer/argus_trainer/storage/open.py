@@ -1,0 +1,47 @@
+"""From an address to a store: `s3://bucket/prefix`, `file:///folder` or a plain folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from argus_contract.launch import LaunchStorage
+from argus_trainer.errors import ConfigurationError
+from argus_trainer.storage.local import LocalStore
+from argus_trainer.storage.patience import never
+from argus_trainer.storage.store import Store
+
+
+def open_store(uri: str, options: LaunchStorage, *, stopping: Callable[[], bool] = never) -> Store:
+    """Returns the store at `uri`; nothing is contacted yet.
+
+    Every wait of the store looks at `stopping` ten times a second and raises Preempted when it
+    says True: also a request that is on its way, so a store that must still save after SIGTERM
+    is opened with a `stopping` of its own (or none). Raises ConfigurationError for an address
+    that cannot work.
+    """
+    if uri.startswith("s3://"):
+        if not urlsplit(uri).netloc:
+            raise ConfigurationError(f"storage: {uri!r} names no bucket: use s3://bucket/prefix")
+        _check_endpoint(options.endpoint)
+        # s3fs takes half a second to import: a run on local folders never pays it.
+        from argus_trainer.storage.s3 import S3Store
+
+        return S3Store(uri, options, stopping=stopping)
+    if uri.startswith("file://"):
+        return LocalStore(Path(unquote(urlsplit(uri).path)))
+    if "://" in uri:
+        raise ConfigurationError(
+            f"storage: {uri!r} is no known address: use s3://bucket/prefix or a local folder"
+        )
+    return LocalStore(Path(uri))
+
+
+def _check_endpoint(endpoint: str | None) -> None:
+    if endpoint is None:
+        return
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"storage.endpoint {endpoint!r} is no address: use for example "
+            "http://minio.storage:9000"
+        )
