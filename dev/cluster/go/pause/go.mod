@@ -1,0 +1,3 @@
+module argus/cluster/pause
+
+go 1.26.0
