@@ -7,31 +7,18 @@ with a default therefore changes no key that exists (golden digests in the tests
 
 import hashlib
 import json
-import re
-from decimal import Decimal
 from typing import Any
 
 from argus_contract.model import Model
-from argus_contract.spec import DECIMAL_PATTERN, ArgusTrainingJobSpec
+from argus_contract.spec import ArgusTrainingJobSpec
 
 RUN_KEY_LENGTH = 20
-_DECIMAL = re.compile(DECIMAL_PATTERN)
 
 
 def canonical(model: Model) -> dict[str, Any]:
     """Returns the fields of `model` that differ from their defaults, on their wire names."""
-    return _normalised(model.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-
-
-def _normalised(value: Any) -> Any:
-    """Writes equal decimal strings equally: "0.010" and "0.01" are one learning rate."""
-    if isinstance(value, dict):
-        return {key: _normalised(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_normalised(entry) for entry in value]
-    if isinstance(value, str) and _DECIMAL.match(value):
-        return format(Decimal(value).normalize(), "f")
-    return value
+    changed: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return changed
 
 
 def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec) -> str:

@@ -10,13 +10,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from argus_contract.model import Model
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"
-DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=16)]
-"""A non-negative decimal number as a string, for example "0.01"."""
+DecimalString = Annotated[
+    str,
+    StringConstraints(pattern=DECIMAL_PATTERN, max_length=16),
+    AfterValidator(lambda text: format(Decimal(text).normalize(), "f")),
+]
+"""A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
 
 ObjectUri = Annotated[
     str,
@@ -129,6 +133,7 @@ Quantity = Annotated[
         pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         max_length=32,
     ),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
 ]
 """A Kubernetes resource quantity, for example 500m or 4Gi."""
 
@@ -136,9 +141,9 @@ Quantity = Annotated[
 class ResourceRequirements(Model):
     """Compute resources of the trainer's container, as in a pod."""
 
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    limits: Annotated[dict[str, Quantity], Field(default_factory=dict, max_length=16)]
     """Upper bounds by resource name. Example: nvidia.com/gpu: 1, memory: 16Gi."""
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    requests: Annotated[dict[str, Quantity], Field(default_factory=dict, max_length=16)]
     """What the scheduler reserves by resource name. Example: cpu: 4, memory: 16Gi."""
 
     @model_validator(mode="before")

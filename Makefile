@@ -1,0 +1,100 @@
+# Everything a person does with this repository. `make help` lists it.
+# Set-up needs nothing but Debian 12, root, Python 3.11 and Go; each step installs what it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/argus-dev
+UV := $(CACHE)/uv/bin/uv
+PYTHON := .venv/bin/python
+export PYTHONPATH := contract:operator:trainer:dev
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# --- set-up -------------------------------------------------------------------------------
+
+$(UV): requirements/uv.lock
+	@python3 -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -qq -y python3-venv)
+	@python3 -m venv --clear $(CACHE)/uv
+	@$(CACHE)/uv/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/.stamp: requirements/dev.lock pyproject.toml | $(UV)
+	@echo "[setup] Python environment (about 6 GB)"
+	@$(UV) venv -q --allow-existing --python 3.11 .venv
+	@VIRTUAL_ENV=.venv $(UV) pip sync -q --compile-bytecode requirements/dev.lock
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.stamp ## Make the Python environment in .venv
+
+.PHONY: cluster-build
+cluster-build:
+	@python3 -m cluster build
+
+.PHONY: ready
+ready: # the environment and the cluster's programs, side by side
+	@$(MAKE) -j2 --output-sync=none .venv/.stamp cluster-build
+
+# --- the two commands ---------------------------------------------------------------------
+
+.PHONY: demo
+demo: ready ## Train a model on a real Kubernetes, with an eviction on the way
+	@$(PYTHON) dev/demo.py
+
+.PHONY: test
+test: verify test-unit test-cluster ## Verify, then all tests
+
+.PHONY: test-unit
+test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
+	$(PYTHON) -m pytest -q -m "not cluster"
+
+.PHONY: test-cluster
+test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
+	$(PYTHON) -m pytest -q -m cluster tests/cluster
+
+# --- checks -------------------------------------------------------------------------------
+
+.PHONY: verify
+verify: .venv/.stamp ## Lint, types, import directions, generated files
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy -p argus_contract -p argus_operator -p argus_trainer -p cluster
+	.venv/bin/mypy dev/demo.py dev/generate.py
+	.venv/bin/lint-imports
+	$(PYTHON) dev/generate.py --check
+	.venv/bin/yamllint -s manifests charts/argus/values.yaml charts/argus/Chart.yaml
+
+.PHONY: format
+format: .venv/.stamp ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: generate
+generate: .venv/.stamp ## Write the generated files (CRD)
+	$(PYTHON) dev/generate.py
+
+.PHONY: lock
+lock: $(UV) ## Resolve the lock files again
+	$(UV) pip compile -q --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.lock
+	for extra in operator trainer; do \
+	  $(UV) pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 --extra $$extra -c requirements/dev.lock pyproject.toml -o requirements/$$extra.lock; \
+	done
+
+# --- the cluster --------------------------------------------------------------------------
+
+.PHONY: cluster-up
+cluster-up: ready ## Start Kubernetes and an S3 server on this machine
+	@python3 -m cluster up
+
+.PHONY: cluster-status
+cluster-status: ## Show its parts
+	@python3 -m cluster status
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave nothing behind
+	@python3 -m cluster down

@@ -1,0 +1,258 @@
+"""Renders the CustomResourceDefinition from the models: one source of truth.
+
+pydantic's JSON schema is turned into the structural subset that Kubernetes takes:
+references are put in place, `null` alternatives dropped, titles left out. Rules that look
+at two fields are CEL here, beside the validators of `spec.py` that say the same; a test
+holds them against each other on a real API server.
+"""
+
+from typing import Any
+
+import yaml
+
+from argus_contract import names
+from argus_contract.spec import ArgusTrainingJobSpec
+from argus_contract.status import ArgusTrainingJobStatus
+
+Schema = dict[str, Any]
+
+WAY_OUT = (
+    "make a new ArgusTrainingJob, or delete this one first (checkpoints and bundles in the "
+    "bucket stay)"
+)
+
+FROZEN_FIELDS = (
+    ("runToken",),
+    ("image",),
+    ("data",),
+    ("model",),
+    ("training",),
+    ("resourcesPerNode",),
+    ("storage",),
+    ("checkpoint", "uri"),
+    ("checkpoint", "everyChunks"),
+    ("output",),
+    ("terminationGracePeriodSeconds",),
+)
+"""Fields that may not change. `backoffLimit` and `checkpoint.periodSeconds` may: they take
+effect on the next Job of the run."""
+
+KEPT_KEYWORDS = frozenset(
+    {
+        "default",
+        "description",
+        "enum",
+        "format",
+        "maximum",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "minimum",
+        "minItems",
+        "minLength",
+        "pattern",
+        "type",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type",
+    }
+)
+"""Keywords that mean the same in pydantic's JSON schema and in a structural schema."""
+
+SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
+    "model": (
+        (
+            "self.hiddenSize % self.attentionHeads == 0",
+            "hiddenSize must be a multiple of attentionHeads: change one of them",
+        ),
+        (
+            "double(self.dropout) < 1.0",
+            "dropout must be below 1",
+        ),
+        (
+            "self.targets.all(t, double(t.weight) > 0.0)",
+            "the weight of a target must be above 0",
+        ),
+    ),
+    "training": (("double(self.learningRate) > 0.0", "learningRate must be above 0"),),
+    "storage": (
+        (
+            "!(has(self.secretRef) && has(self.serviceAccountName))",
+            "secretRef and serviceAccountName exclude each other: keep one",
+        ),
+    ),
+}
+"""CEL rules by field of the spec: (rule, message)."""
+
+PRINTER_COLUMNS = (
+    ("Phase", "string", ".status.phase", 0),
+    ("Progress", "string", ".status.progress.summary", 0),
+    ("ETA", "string", ".status.columns.eta", 0),
+    ("Val-Loss", "string", ".status.columns.valLoss", 0),
+    ("Resumed", "integer", ".status.checkpoint.resumedFromStep", 0),
+    ("Disrupted", "integer", ".status.disruptions.count", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Queue", "string", r".metadata.labels.kueue\.x-k8s\.io/queue-name", 1),
+    ("Node", "string", ".status.columns.node", 1),
+    ("GPU-H", "string", ".status.columns.gpuHours", 1),
+    ("Lost", "string", ".status.columns.lost", 1),
+    ("Ckpt-Age", "date", ".status.checkpoint.savedAt", 1),
+    ("Model", "string", ".status.columns.model", 1),
+    ("Reason", "string", ".status.reason", 1),
+)
+"""(name, type, JSON path, priority): priority 1 is shown by `-o wide` only."""
+
+
+def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """Returns the structural form of one node of a pydantic JSON schema.
+
+    Raises ValueError for a shape that a structural schema cannot express.
+    """
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        return structural({**target, **{k: v for k, v in node.items() if k != "$ref"}}, definitions)
+    if "anyOf" in node:
+        alternatives = [entry for entry in node["anyOf"] if entry.get("type") != "null"]
+        if len(alternatives) != 1:
+            raise ValueError(f"a union has no structural schema: {node}")
+        rest = {k: v for k, v in node.items() if k not in ("anyOf", "default")}
+        return structural({**alternatives[0], **rest}, definitions)
+    if "allOf" in node:
+        raise ValueError(f"allOf has no structural schema here: {node}")
+    result = {key: value for key, value in node.items() if key in KEPT_KEYWORDS}
+    if "description" in result:
+        result["description"] = " ".join(result["description"].split())
+    if result.get("x-kubernetes-int-or-string"):
+        result.pop("type")
+    elif node.get("type") == "object":
+        if "properties" in node:
+            if "default" in result:
+                # The server fills the fields' own defaults into an empty object.
+                result["default"] = {}
+            result["properties"] = {
+                name: structural(entry, definitions) for name, entry in node["properties"].items()
+            }
+            if node.get("required"):
+                result["required"] = node["required"]
+        elif isinstance(node.get("additionalProperties"), dict):
+            result["additionalProperties"] = structural(node["additionalProperties"], definitions)
+    elif node.get("type") == "array":
+        result["items"] = structural(node["items"], definitions)
+    elif node.get("type") == "integer":
+        result["format"] = "int64"
+    return result
+
+
+def spec_schema() -> Schema:
+    """Returns the schema of `spec` with its CEL rules."""
+    raw = ArgusTrainingJobSpec.model_json_schema(by_alias=True)
+    schema = structural(raw, raw.get("$defs", {}))
+    for field, rules in SPEC_RULES.items():
+        schema["properties"][field]["x-kubernetes-validations"] = [
+            {"rule": rule, "message": message} for rule, message in rules
+        ]
+    return schema
+
+
+def status_schema() -> Schema:
+    """Returns the schema of `status`; the operator alone writes it, so it has no defaults."""
+    raw = ArgusTrainingJobStatus.model_json_schema(by_alias=True, mode="serialization")
+    return _without_defaults(structural(raw, raw.get("$defs", {})))
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    result = {key: value for key, value in schema.items() if key != "default"}
+    if "properties" in schema:
+        result["properties"] = {k: _without_defaults(v) for k, v in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = _without_defaults(schema["items"])
+    if "additionalProperties" in schema:
+        result["additionalProperties"] = _without_defaults(schema["additionalProperties"])
+    return result
+
+
+def _frozen_rule(path: tuple[str, ...]) -> Schema:
+    """Returns the transition rule that keeps one field as it was, absent fields included."""
+    old, new = "oldSelf.spec", "self.spec"
+    guards: list[str] = []
+    for part in path[:-1]:
+        old, new = f"{old}.{part}", f"{new}.{part}"
+        guards.append(f"(has({old}) && has({new}))")
+    leaf = path[-1]
+    same = (
+        f"has({old}.{leaf}) == has({new}.{leaf}) && "
+        f"(!has({new}.{leaf}) || {new}.{leaf} == {old}.{leaf})"
+    )
+    rule = " && ".join([*guards, same])
+    return {"rule": rule, "message": f"spec.{'.'.join(path)} cannot be changed: {WAY_OUT}"}
+
+
+def custom_resource_definition() -> Schema:
+    """Returns the CustomResourceDefinition of ArgusTrainingJob."""
+    root_rules = [
+        {
+            "rule": f"size(self.metadata.name) <= {names.MAX_RUN_NAME_LENGTH}",
+            "message": f"metadata.name may have at most {names.MAX_RUN_NAME_LENGTH} characters: "
+            "its Jobs append a hash and a number",
+        },
+        {
+            "rule": "!self.metadata.name.contains('.')",
+            "message": "metadata.name may not hold a dot: it becomes part of pod names",
+        },
+        *(_frozen_rule(path) for path in FROZEN_FIELDS),
+    ]
+    schema = {
+        "type": "object",
+        "description": "One training run of the server-failure model: streams Parquet chunks from "
+        "object storage, trains a Temporal Fusion Transformer, checkpoints, publishes a bundle.",
+        "required": ["spec"],
+        "x-kubernetes-validations": root_rules,
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec_schema(),
+            "status": status_schema(),
+        },
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{names.PLURAL}.{names.GROUP}",
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.KIND.lower(),
+                "shortNames": ["atj"],
+                "categories": ["argus"],
+            },
+            "versions": [
+                {
+                    "name": names.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "selectableFields": [{"jsonPath": ".status.phase"}],
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+                        for name, kind, path, priority in PRINTER_COLUMNS
+                    ],
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
+
+
+def to_yaml() -> str:
+    """Returns the CRD as the text of its generated file."""
+    header = "# Generated from contract/argus_contract by `make generate`. Do not edit.\n"
+    body = yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=100)
+    return header + body

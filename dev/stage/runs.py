@@ -1,0 +1,136 @@
+"""One ArgusTrainingJob under observation: apply it, follow it, disturb it."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stage.kubectl import CommandFailed, apply, get, kubectl
+
+RESOURCE = "argustrainingjobs.argus.tachyon.dev"
+TERMINAL = ("Succeeded", "Failed")
+
+
+class TookTooLong(Exception):
+    """What was waited for did not come; the message holds the status seen last."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by name; every question goes to the API server."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def apply(cls, namespace: str, document: dict[str, Any]) -> "Run":
+        """Applies a manifest into a namespace."""
+        metadata = {**document["metadata"], "namespace": namespace}
+        apply({**document, "metadata": metadata})
+        return cls(namespace, metadata["name"])
+
+    def resource(self) -> dict[str, Any]:
+        """Returns the resource as it is now."""
+        found: dict[str, Any] = get(RESOURCE, self.name, "-n", self.namespace)
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Returns the status as it is now; empty before the operator wrote one."""
+        status: dict[str, Any] = self.resource().get("status", {})
+        return status
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Returns the run's pods, oldest first."""
+        selector = f"argus.tachyon.dev/run={self.name}"
+        pods: list[dict[str, Any]] = get("pods", "-n", self.namespace, "-l", selector)["items"]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Returns the run's Jobs."""
+        selector = f"argus.tachyon.dev/run={self.name}"
+        jobs: list[dict[str, Any]] = get("jobs", "-n", self.namespace, "-l", selector)["items"]
+        return jobs
+
+    def watch(self, timeout: float, interval: float = 0.7) -> Iterator[dict[str, Any]]:
+        """Yields the status until `timeout` seconds have passed, then raises TookTooLong."""
+        end = time.monotonic() + timeout
+        status: dict[str, Any] = {}
+        while time.monotonic() < end:
+            status = self.status()
+            yield status
+            time.sleep(interval)
+        raise TookTooLong(f"{self.name} after {timeout:.0f} s: {json.dumps(status, indent=1)}")
+
+    def wait(self, condition: Callable[[dict[str, Any]], object], timeout: float) -> dict[str, Any]:
+        """Returns the first status for which `condition` holds.
+
+        Raises TookTooLong after `timeout` seconds, or when the run has ended and cannot
+        fulfil it any more.
+        """
+        for status in self.watch(timeout):
+            if condition(status):
+                return status
+            if status.get("phase") in TERMINAL:
+                raise TookTooLong(f"{self.name} ended: {json.dumps(status, indent=1)}")
+        raise AssertionError("unreachable: watch raises")
+
+    def wait_end(self, timeout: float) -> dict[str, Any]:
+        """Returns the status of the ended run."""
+        return self.wait(lambda status: status.get("phase") in TERMINAL, timeout)
+
+    def running_pod(self) -> str:
+        """Returns the name of the pod that runs now; empty when none does."""
+        for pod in reversed(self.pods()):
+            if (
+                pod["status"].get("phase") == "Running"
+                and "deletionTimestamp" not in pod["metadata"]
+            ):
+                return str(pod["metadata"]["name"])
+        return ""
+
+    def evict(self, pod: str) -> None:
+        """Evicts a pod through the eviction API, as a drain does."""
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.namespace},
+        }
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+    def kill(self, pod: str) -> None:
+        """Sends SIGKILL to the trainer of a pod, from the node: it cannot say a word."""
+        for pid in _processes_of(pod):
+            os.kill(pid, signal.SIGKILL)
+            return
+        raise CommandFailed(f"no trainer process of pod {pod} found on this machine")
+
+    def log(self, pod: str) -> str:
+        """Returns the log of a pod."""
+        return kubectl("logs", "-n", self.namespace, pod)
+
+    def delete(self) -> None:
+        """Deletes the resource and waits until its children are gone."""
+        kubectl("delete", RESOURCE, self.name, "-n", self.namespace, "--ignore-not-found")
+        selector = f"argus.tachyon.dev/run={self.name}"
+        kubectl(
+            "wait", "--for=delete", "pods", "-n", self.namespace, "-l", selector, "--timeout=150s"
+        )
+
+
+def _processes_of(pod: str) -> list[int]:
+    """Returns the pids whose environment says that they are the trainer of `pod`."""
+    wanted = f"ARGUS_POD_NAME={pod}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:  # it ended while we looked
+                continue
+    return sorted(found)
