@@ -73,6 +73,8 @@ class TargetStatistics(Model):
     """For servers that training never saw."""
     servers: tuple[Scaler, ...]
     """One per entry of `Statistics.servers`."""
+    resolution: Annotated[float, Field(gt=0)] = 0.01
+    """Raw values are raised to it before the inverse softplus, which has no value at 0."""
 
 
 class FeatureStatistics(Model):
@@ -104,7 +106,7 @@ class Statistics(Model):
     profiles: tuple[str, ...]
     """Profile of each server, in the order of `servers`."""
     features: tuple[FeatureStatistics, ...]
-    """Continuous inputs that are not targets, in the order of the batch."""
+    """Continuous inputs that are not targets, in the order of the batch: calendar, measured."""
     targets: tuple[TargetStatistics, ...]
     """In the order of the spec."""
     training_blocks: tuple[BlockStatistics, ...]
