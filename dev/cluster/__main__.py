@@ -57,7 +57,9 @@ def _run(options: argparse.Namespace, places: Places) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cluster", description="A real Kubernetes on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="cluster", description="A real Kubernetes on this machine."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("build", help="make binaries and base images, and keep them in the cache")
     commands.add_parser("up", help="start what is not running, building what is missing")
@@ -67,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     image = commands.add_parser("image", help="build an image and import it as localhost/TAG")
     image.add_argument("tag", metavar="TAG", help="name and tag, such as argus/operator:dev")
     image.add_argument("dockerfile", metavar="DOCKERFILE", type=Path)
-    image.add_argument("context", metavar="CONTEXT", type=Path, nargs="?", help="default: its folder")
+    image.add_argument(
+        "context", metavar="CONTEXT", type=Path, nargs="?", help="default: its folder"
+    )
     return parser
 
 

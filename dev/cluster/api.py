@@ -1,4 +1,4 @@
-"""Questions to the HTTP servers of the cluster: is it healthy, is the node ready, is an object there."""
+"""Questions to the servers of the cluster: is a part healthy, is the node ready."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def node_is_ready(places: Places) -> bool:
 
 
 def default_account_exists(places: Places) -> bool:
-    """Pods cannot be made in `default` before the controllers have made its account and CA bundle."""
+    """Pods need the account and the CA bundle that the controllers make in `default`."""
     namespace = f"{API_SERVER}/api/v1/namespaces/default"
     account = f"{namespace}/serviceaccounts/default"
     return answers(account, places) and answers(f"{namespace}/configmaps/kube-root-ca.crt", places)
@@ -47,7 +47,9 @@ def _get(url: str, places: Places) -> bytes | None:
     if context is not None:
         handlers.append(urllib.request.HTTPSHandler(context=context))
     try:
-        with urllib.request.build_opener(*handlers).open(url, timeout=NUM_SECONDS_TO_ANSWER) as answer:
+        with urllib.request.build_opener(*handlers).open(
+            url, timeout=NUM_SECONDS_TO_ANSWER
+        ) as answer:
             return cast("bytes", answer.read())
     except (urllib.error.URLError, http.client.HTTPException, OSError):
         return None

@@ -1,8 +1,7 @@
 """The Go programs: built once, kept in the cache under the digest of what they are built from.
 
 Kubernetes, etcd and Helm share one binary that looks at the name it was started under, so that
-client-go is compiled once. The first build takes minutes, a changed `main.go` one link (half a
-minute), an unchanged one nothing.
+client-go is compiled once. The first build takes minutes, a changed `main.go` seconds.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ class GoModule:
 
 
 _COMPONENT = "k8s.io/component-base/version"
+_CONTAINERD = "github.com/containerd/containerd/v2"
 MODULES = (
     GoModule(
         name="kubernetes",
@@ -50,14 +50,12 @@ MODULES = (
     GoModule(
         name="containerd",
         packages=(
-            "github.com/containerd/containerd/v2/cmd/containerd",
-            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-            "github.com/containerd/containerd/v2/cmd/ctr",
+            f"{_CONTAINERD}/cmd/containerd",
+            f"{_CONTAINERD}/cmd/containerd-shim-runc-v2",
+            f"{_CONTAINERD}/cmd/ctr",
         ),
         tags="no_btrfs no_devmapper no_zfs",
-        version_of_variable={
-            "github.com/containerd/containerd/v2/version.Version": "github.com/containerd/containerd/v2"
-        },
+        version_of_variable={f"{_CONTAINERD}/version.Version": _CONTAINERD},
     ),
     GoModule(name="pause", packages=("argus/cluster/pause",), version_of_variable={}),
 )
@@ -112,7 +110,12 @@ def _link_flags(module: GoModule, folder: Path) -> str:
         flags += ["-X", f"{variable}={version}"]
         if variable == f"{_COMPONENT}.gitVersion":
             major, minor, _ = version.removeprefix("v").split(".")
-            flags += ["-X", f"{_COMPONENT}.gitMajor={major}", "-X", f"{_COMPONENT}.gitMinor={minor}"]
+            flags += [
+                "-X",
+                f"{_COMPONENT}.gitMajor={major}",
+                "-X",
+                f"{_COMPONENT}.gitMinor={minor}",
+            ]
     return " ".join(flags)
 
 

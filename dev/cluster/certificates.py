@@ -1,4 +1,4 @@
-"""One certificate authority for the whole cluster, its certificates, and the kubeconfigs made of them.
+"""One certificate authority for the whole cluster, its certificates and the kubeconfigs of them.
 
 Who a client is, is the subject of its certificate (CN = user, O = group); RBAC and the Node
 authorizer decide from there. One serving certificate is shared by all parts. Everything is made in
@@ -40,7 +40,9 @@ def make_certificates(places: Places) -> None:
     scratch = places.certificates.with_name("certificates.unfinished")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
-    _openssl(scratch, *_new_key("ca"), "-x509", "-out", "ca.crt", *_days(), "-subj", "/CN=argus-dev")
+    _openssl(
+        scratch, *_new_key("ca"), "-x509", "-out", "ca.crt", *_days(), "-subj", "/CN=argus-dev"
+    )
     # etcd's gateway calls etcd itself with the serving certificate, hence the second usage.
     _issue(scratch, "serving", "/CN=argus-dev", "serverAuth,clientAuth", SERVING_NAMES)
     for user, subject in SUBJECT_OF_USER.items():

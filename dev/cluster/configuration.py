@@ -5,6 +5,7 @@ Kubernetes reads YAML, of which JSON is a part, so the standard library can writ
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
 from pathlib import Path
@@ -31,8 +32,8 @@ def _write(file: Path, document: dict[str, object]) -> None:
 
 
 def _containerd(places: Places) -> str:
-    # restrict_oom_score_adj: a root without CAP_SYS_RESOURCE may not lower oom_score_adj, and without
-    # this line every sandbox would fail with "can't get final child's PID from pipe: EOF".
+    # restrict_oom_score_adj: a root without CAP_SYS_RESOURCE may not lower oom_score_adj, and
+    # every sandbox would fail with "can't get final child's PID from pipe: EOF".
     return f"""\
 version = 3
 root = '{places.state}/containerd'
@@ -56,10 +57,12 @@ netns_mounts_under_state_dir = true
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ['{CNI_PLUGINS}']
+use_internal_loopback = true
 conf_dir = '{places.configuration}/cni'
 
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 runtime_type = 'io.containerd.runc.v2'
+options = {{ Root = '{places.state}/runc' }}
 """
 
 
@@ -96,7 +99,19 @@ def _kubelet(places: Places) -> dict[str, object]:
         "imageGCHighThresholdPercent": 100,
         "maxPods": 200,
         "podLogsDir": str(places.logs / "pods"),
+        "volumePluginDir": str(places.state / "volume-plugins"),
+        "clusterDNS": _nameservers(),
     }
+
+
+def _nameservers() -> list[str]:
+    """Servers that a pod can ask as well; there is no DNS of the cluster, Services have no names.
+
+    Without any the kubelet gives pods the file of the host, and writes a warning for each pod.
+    """
+    lines = Path("/etc/resolv.conf").read_text().splitlines()
+    addresses = [line.split()[1] for line in lines if line.startswith("nameserver ")]
+    return [a for a in addresses if "%" not in a and not ipaddress.ip_address(a).is_loopback]
 
 
 def _proxy(places: Places) -> dict[str, object]:

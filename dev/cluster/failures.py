@@ -1,9 +1,9 @@
 """What can go wrong, as the user sees it.
 
-    ClusterError            one message for the terminal, no traceback
-    |-- MissingPrerequisite this machine lacks something; says what to do
-    |-- StepFailed          a program run to its end failed; carries the last lines it wrote
-    `-- PartFailed          a part of the cluster died or never answered; carries the end of its log
+ClusterError            one message for the terminal, no traceback
+|-- MissingPrerequisite this machine lacks something; says what to do
+|-- StepFailed          a program run to its end failed; carries the last lines it wrote
+`-- PartFailed          a part of the cluster died or never answered; carries the end of its log
 """
 
 from __future__ import annotations

@@ -63,8 +63,7 @@ def build_image(places: Places, tag: str, dockerfile: Path, context: Path) -> No
         raise MissingPrerequisite("no cluster is running: start it with `up`")
     name = f"localhost/{tag}"
     with timed(f"build of {name}"):
-        # Seen by the build only where a Dockerfile installs packages: hosts whose proxy re-signs TLS
-        # have its authority among their own certificates.
+        # Hosts whose proxy re-signs TLS have its authority among their own certificates.
         trust = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--env", "UV_SYSTEM_CERTS=1"]
         stand_in = ["--build-arg", f"BASE_IMAGE={PYTHON_IMAGE}"]
         _build(places, name, [*trust, *stand_in, "-f", str(dockerfile), str(context)])

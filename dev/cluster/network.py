@@ -1,8 +1,8 @@
 """The bridge that pods hang on, and what the kernel must be told for it.
 
-Pod addresses come from the `bridge` and `host-local` plugins of CNI. Masquerading is one nftables table
-of ours instead of the plugin's own rules, so that it goes away with one command. Kernel settings that
-the parts change are noted before the start and put back at the end.
+Pod addresses come from the `bridge` and `host-local` plugins of CNI. Masquerading is one nftables
+table of ours instead of the plugin's own rules, so that it goes away with one command. Kernel
+settings that the parts change are noted before the start and put back at the end.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ def set_up_network(places: Places) -> None:
     """Make the bridge, the masquerading and the CNI configuration; harmless when they exist."""
     _note_settings(places)
     (Path("/proc/sys") / "net/ipv4/ip_forward").write_text("1")
-    if not succeeds(["ip", "link", "show", BRIDGE]):
+    if not bridge_exists():
         execute(["ip", "link", "add", BRIDGE, "type", "bridge"], step="making the bridge")
     address = f"{HOST_ADDRESS}/24"
-    execute(["ip", "address", "replace", address, "dev", BRIDGE], step="giving the bridge its address")
+    execute(
+        ["ip", "address", "replace", address, "dev", BRIDGE], step="giving the bridge its address"
+    )
     execute(["ip", "link", "set", BRIDGE, "up"], step="starting the bridge")
     execute(["nft", "-f", "-"], step="masquerading pods", given=MASQUERADE)
     addresses = {
@@ -67,19 +69,15 @@ def take_down_network(places: Places) -> None:
     succeeds(["ip", "link", "delete", BRIDGE])
     for table in (f"ip {NFT_TABLE}", *NFT_TABLES_OF_PROXY):
         succeeds(["nft", "delete", "table", *table.split()])
-    # The plugins' results of pods that were killed; the folder is not configurable.
-    results = Path("/var/lib/cni/results")
-    if results.is_dir():
-        for result in results.glob(f"{BRIDGE}-*"):
-            result.unlink()
-        for folder in (results, results.parent):
-            if not any(folder.iterdir()):
-                folder.rmdir()
     _restore_settings(places)
 
 
+def bridge_exists() -> bool:
+    return Path(f"/sys/class/net/{BRIDGE}").exists()
+
+
 def _links_on_bridge() -> list[str]:
-    if not succeeds(["ip", "link", "show", BRIDGE]):
+    if not bridge_exists():
         return []
     listed = execute(["ip", "-o", "link", "show", "master", BRIDGE], step="listing pod links")
     # "7: veth1a2b3c@if2: <BROADCAST..."

@@ -59,7 +59,11 @@ def all_parts(places: Places, weed: Path) -> list[Part]:
         (1, _containerd(places), lambda: _accepts(places.containerd_socket)),
         (1, _seaweedfs(places, weed), lambda: bucket_is_there(places)),
         (2, _api_server(places), lambda: answers(f"{API_SERVER}/readyz", places)),
-        (3, _controller_manager(places), lambda: answers("https://127.0.0.1:10257/healthz", places)),
+        (
+            3,
+            _controller_manager(places),
+            lambda: answers("https://127.0.0.1:10257/healthz", places),
+        ),
         (3, _scheduler(places), lambda: answers("https://127.0.0.1:10259/healthz", places)),
         (3, _kubelet(places), lambda: answers("http://127.0.0.1:10248/healthz", places)),
         (3, _proxy(places), lambda: answers("http://127.0.0.1:10256/healthz", places)),
@@ -97,7 +101,10 @@ def _etcd(places: Places) -> tuple[str, ...]:
         *(f"--cert-file={certificates}/serving.crt", f"--key-file={certificates}/serving.key"),
         *(f"--trusted-ca-file={certificates}/ca.crt", "--client-cert-auth"),
         *(f"--peer-cert-file={certificates}/serving.crt", "--peer-client-cert-auth"),
-        *(f"--peer-key-file={certificates}/serving.key", f"--peer-trusted-ca-file={certificates}/ca.crt"),
+        *(
+            f"--peer-key-file={certificates}/serving.key",
+            f"--peer-trusted-ca-file={certificates}/ca.crt",
+        ),
         # The data dies with the cluster, so no write need reach the disk before it is answered.
         *("--unsafe-no-fsync", "--log-level=warn"),
     )
@@ -150,6 +157,7 @@ def _controller_manager(places: Places) -> tuple[str, ...]:
         f"--root-ca-file={certificates}/ca.crt",
         f"--service-account-private-key-file={certificates}/service-account.key",
         "--use-service-account-credentials",
+        f"--flex-volume-plugin-dir={places.state}/volume-plugins",
     )
 
 

@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 
 NUM_STATE_PATH_CHARACTERS_MAX = 40
-"""A shim's socket lies in the state folder under a 64-character name; the kernel allows 107 in all."""
+"""A shim's socket lies in the state folder, its name has 64 characters, the kernel allows 107."""
 
 
 @dataclass(frozen=True, kw_only=True)

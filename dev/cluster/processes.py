@@ -1,7 +1,7 @@
 """Processes that outlive the command that started them.
 
-A record on disk names a process by its id, its start time and the machine's boot. A process id alone is
-reused by the kernel; the three together are not, so nothing foreign is ever taken for ours or killed.
+A record on disk names a process by its id, its start time and the machine's boot. The kernel reuses
+an id; the three together it does not, so nothing foreign is ever taken for ours or killed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def relation_of(pid: int) -> Relation | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field is the program's name in parentheses and may itself hold spaces and parentheses.
+    # The second field is the program's name in parentheses and may hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return Relation(parent=int(fields[1]), is_zombie=fields[0] == "Z", start_ticks=int(fields[19]))
 

@@ -30,7 +30,7 @@ def print_status(places: Places) -> bool:
 
 
 def print_environment(places: Places) -> None:
-    """Lines for `eval`: the administrator's kubeconfig, the programs, the S3 server and its keys."""
+    """Lines for `eval`: kubeconfig of the administrator, programs, S3 server and its keys."""
     if not places.s3_keys.exists():
         raise MissingPrerequisite("no cluster is running: start it with `up`")
     keys = read_keys(places)

@@ -27,7 +27,9 @@ class Keys:
 
 
 def read_keys(places: Places) -> Keys:
-    document = cast("dict[str, list[dict[str, list[dict[str, str]]]]]", json.loads(places.s3_keys.read_text()))
+    document = cast(
+        "dict[str, list[dict[str, list[dict[str, str]]]]]", json.loads(places.s3_keys.read_text())
+    )
     pair = document["identities"][0]["credentials"][0]
     return Keys(access=pair["accessKey"], secret=pair["secretKey"])
 

@@ -1,7 +1,7 @@
 """`up`: from nothing, from half a cluster or from a whole one to a whole one.
 
-Every step looks first whether it is done, so that `up` may be interrupted anywhere, repeated, and used to
-bring back a part that died.
+Every step looks first whether it is done, so that `up` may be interrupted anywhere, repeated, and
+used to bring back a part that died.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .binaries import build_binaries
 from .certificates import make_certificates
 from .configuration import write_configuration
 from .execution import timed
-from .failures import PartFailed
+from .failures import MissingPrerequisite, PartFailed
 from .images import build_base_images, import_image
-from .network import set_up_network
+from .network import bridge_exists, set_up_network
 from .parts import Part, all_parts, environment_of_parts
-from .places import PAUSE_IMAGE, Places
+from .places import BRIDGE, PAUSE_IMAGE, Places
 from .prerequisites import find_weed, install_packages
 from .stop import take_down
 
@@ -40,6 +40,11 @@ def bring_up(places: Places) -> None:
     build(places)
     if _is_of_an_earlier_boot(places):
         take_down(places)
+    if bridge_exists() and not places.state.exists():
+        raise MissingPrerequisite(
+            f"{BRIDGE} belongs to a cluster with another ARGUS_DEV_STATE; if that is gone: "
+            f"ip link delete {BRIDGE}"
+        )
     for folder in (places.state, places.configuration, places.records, places.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (places.state / "s3").mkdir(exist_ok=True)
@@ -60,7 +65,7 @@ def bring_up(places: Places) -> None:
 
 
 def _is_of_an_earlier_boot(places: Places) -> bool:
-    """After a restart of the machine mounts and bridge are gone, and etcd never reached the disk."""
+    """A restart of the machine takes mounts and bridge; etcd's data never reached the disk."""
     note = places.state / "boot"
     return note.exists() and note.read_text() != processes.boot_id()
 
@@ -81,9 +86,11 @@ def _start_together(parts: Sequence[Part], places: Places) -> None:
 
 def _wait(part: Part, is_true: Callable[[], bool], num_seconds: float) -> None:
     deadline = time.monotonic() + num_seconds
-    while not is_true():
+    while True:
         if part.process() is None:
             raise PartFailed(part.name, "ended by itself", part.log)
+        if is_true():
+            return
         if time.monotonic() > deadline:
             raise PartFailed(part.name, f"was not ready after {num_seconds:.0f} s", part.log)
         time.sleep(NUM_SECONDS_BETWEEN_LOOKS)

@@ -1,7 +1,7 @@
 """`down`: end what was started here, and nothing else, and leave nothing behind.
 
-The state folder goes last: as long as it is there, an interrupted `down` can be repeated. Everything is
-killed at once, because all of its data is thrown away with it.
+The state folder goes last: as long as it is there, an interrupted `down` can be repeated.
+Everything is killed at once, because all of its data is thrown away with it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from . import processes
 from .execution import timed
 from .failures import ClusterError
 from .network import take_down_network
-from .places import Places
+from .places import BRIDGE, Places
 
 CGROUPS = Path("/sys/fs/cgroup")
 PODS_CGROUP = "kubepods"
+FOLDERS_OF_TRACES = (
+    *("/var/log/containers", "/var/lib/cni/results", "/var/lib/cni"),
+    *("/var/lib/kubelet/device-plugins", "/var/lib/kubelet"),
+)
 
 
 def take_down(places: Places) -> None:
@@ -34,6 +39,7 @@ def take_down(places: Places) -> None:
         _kill_pods(places)
         take_down_network(places)
         _remove_cgroups()
+        _remove_traces(places)
         _unmount_below(places.state)
         shutil.rmtree(places.state)
 
@@ -44,7 +50,7 @@ def _kill_parts(places: Places, pattern: str) -> None:
 
 
 def _kill_pods(places: Places) -> None:
-    """Containers are the descendants of our shims, and a shim names the socket of its containerd."""
+    """Containers are descendants of our shims, and a shim names the socket of its containerd."""
     address = str(places.containerd_socket)
 
     def is_our_shim(command_line: Sequence[str]) -> bool:
@@ -59,10 +65,21 @@ def _remove_cgroups() -> None:
     """A cgroup of somebody else's running pods is not empty and stays."""
     for top in (CGROUPS / PODS_CGROUP, *CGROUPS.glob(f"*/{PODS_CGROUP}")):
         for folder, _, _ in os.walk(top, topdown=False):
-            try:
+            with suppress(OSError):
                 os.rmdir(folder)
-            except OSError:
-                continue
+
+
+def _remove_traces(places: Places) -> None:
+    """Files at paths that are compiled into the kubelet and CNI; what belongs to others stays."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(places.state):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob(f"{BRIDGE}-*"):
+        result.unlink()
+    Path("/var/lib/kubelet/device-plugins/kubelet.sock").unlink(missing_ok=True)
+    for folder in FOLDERS_OF_TRACES:
+        with suppress(OSError):  # Not empty, or never made.
+            os.rmdir(folder)
 
 
 def _unmount_below(folder: Path) -> None:
