@@ -188,7 +188,7 @@ def test_keys_that_may_only_read_are_denied_at_the_first_write(s3, gate):
 def test_a_bucket_that_is_not_there_is_named_with_the_way_out(s3):
     store = open_store("s3://no-such-bucket/x", s3.options())
     for ask in (store.list_objects, lambda: store.get("k"), lambda: store.put_new("k", b"")):
-        with pytest.raises(ConfigurationError, match="bucket no-such-bucket .* create it"):
+        with pytest.raises(ConfigurationError, match=r"bucket no-such-bucket .* create it"):
             ask()
 
 

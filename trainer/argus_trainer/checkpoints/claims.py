@@ -1,0 +1,192 @@
+"""The ledger of attempts: who may write now, who tried before, and how that ended.
+
+A trainer start claims the next number with If-None-Match; the highest claim owns the run. A
+zombie (a pod that a lost node still runs) finds the claim above its own and stops. Records are
+immutable, so each is read once per process.
+"""
+
+import secrets
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+
+from argus_contract import layout
+from argus_contract.layout import StepId
+from argus_contract.ledger import Claim, ClaimEnd, StepManifest
+from argus_contract.model import Model
+from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
+from argus_trainer.checkpoints.records import read, write_new
+from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
+from argus_trainer.storage.store import Store
+
+M = TypeVar("M", bound=Model)
+
+MAX_MESSAGE_LENGTH = 1024
+
+_log = structlog.get_logger(__name__)
+
+
+class Claims:
+    """Claims of the run whose store this is.
+
+    `period_seconds` is the longest time that a trainer at work lets pass between two saves; it
+    bounds what a trainer that was killed without a word can have lost.
+    """
+
+    def __init__(self, store: Store, *, period_seconds: int) -> None:
+        self._store = store
+        self._period_seconds = period_seconds
+        self._read: dict[str, Model] = {}
+
+    def claim(self, *, pod: str, node: str | None, now: datetime, resumed: StepId | None) -> Claim:
+        """Claims the run for this process and closes what predecessors left open."""
+        token = secrets.token_hex(8)
+        while True:
+            claims, ends = self._numbers()
+            claim = Claim(
+                number=max(claims, default=0) + 1,
+                token=token,
+                pod=pod,
+                node=node,
+                time=now,
+                resumed=resumed,
+            )
+            try:
+                write_new(self._store, layout.claim(claim.number), claim)
+            except ObjectExists:
+                continue  # another start took this number; ours is above it
+            for number in sorted(claims - ends):
+                self._close_lost(number, now)
+            return claim
+
+    def superseded(self, claim: Claim) -> bool:
+        """Returns whether a newer claim owns the run: then nothing more may be written."""
+        claims, _ = self._numbers()
+        return max(claims, default=0) > claim.number
+
+    def end(
+        self,
+        claim: Claim,
+        *,
+        reason: EndReason,
+        exit_code: int | None,
+        now: datetime,
+        last_durable: StepId | None,
+        lost_seconds: int,
+        message: str | None = None,
+    ) -> None:
+        """Records how this attempt ended, unless a successor has already closed it."""
+        self._write_end(
+            ClaimEnd(
+                number=claim.number,
+                reason=reason,
+                exit_code=exit_code,
+                time=now,
+                last_durable=last_durable,
+                lost_seconds=lost_seconds,
+                message=message[:MAX_MESSAGE_LENGTH] if message else None,
+            )
+        )
+
+    def attempts(self, last: int = 10) -> tuple[Attempt, ...]:
+        """Returns the `last` newest attempts, oldest first."""
+        claims, ends = self._numbers()
+        return tuple(
+            _attempt(self._claim(number), self._end(number) if number in ends else None)
+            for number in sorted(claims)[-last:]
+        )
+
+    def disruptions(self, gpus: int) -> Disruptions:
+        """Returns what disruptions have cost a run that asked for `gpus` GPUs."""
+        _, numbers = self._numbers()
+        ends = [self._end(number) for number in sorted(numbers)]
+        disruptive = [end for end in ends if end.reason in DISRUPTIVE]
+        lost_seconds = sum(end.lost_seconds for end in disruptive)
+        newest = disruptive[-1] if disruptive else None
+        return Disruptions(
+            count=len(disruptive),
+            lost_seconds=lost_seconds,
+            lost_gpu_seconds=lost_seconds * gpus,
+            last_reason=newest and newest.reason,
+            last_time=newest and newest.time,
+        )
+
+    def _close_lost(self, number: int, now: datetime) -> None:
+        """Closes the claim of a process that left no word.
+
+        When it died is unknown: after its last sign of life (its claim or its newest state)
+        and before `now`. It trained on for at most one saving period, since it would have
+        saved again. `lost_seconds` is the smaller of the two: the most that can be repeated,
+        and never the time in which a successor waited for a node.
+        """
+        manifest = self._newest_manifest(number)
+        sign_of_life = manifest.saved_at if manifest else self._claim(number).time
+        unknown_seconds = max(0, int((now - sign_of_life).total_seconds()))
+        self._write_end(
+            ClaimEnd(
+                number=number,
+                reason=EndReason.LOST,
+                time=now,
+                last_durable=manifest.id if manifest else None,
+                lost_seconds=min(unknown_seconds, self._period_seconds),
+                message=f"ended without a word after {sign_of_life:%Y-%m-%dT%H:%M:%SZ}",
+            )
+        )
+
+    def _write_end(self, end: ClaimEnd) -> None:
+        try:
+            write_new(self._store, layout.claim_end(end.number), end)
+        except ObjectExists:
+            _log.info("claim was closed by another", claim=end.number, reason=end.reason)
+
+    def _newest_manifest(self, number: int) -> StepManifest | None:
+        """Returns the newest readable manifest of a claim; its tensors are not checked here."""
+        prefix = layout.StepId(claim=number, step=0).manifest.partition("-")[0] + "-"
+        keys = [entry.key for entry in self._store.list_objects(prefix)]
+        for key in sorted(keys, reverse=True):
+            if StepId.from_manifest(key) is None:
+                continue
+            try:
+                return read(self._store, key, StepManifest)
+            except (DataError, ObjectNotFound) as error:
+                _log.warning("a state is passed over", reason=str(error))
+        return None
+
+    def _numbers(self) -> tuple[set[int], set[int]]:
+        """Returns the numbers of all claims, and those of the claims that ended."""
+        claims: set[int] = set()
+        ends: set[int] = set()
+        for entry in self._store.list_objects(layout.CLAIMS):
+            found = layout.claim_number(entry.key)
+            if found:
+                (ends if found[1] else claims).add(found[0])
+        return claims, ends
+
+    def _claim(self, number: int) -> Claim:
+        return self._once(layout.claim(number), Claim)
+
+    def _end(self, number: int) -> ClaimEnd:
+        return self._once(layout.claim_end(number), ClaimEnd)
+
+    def _once(self, key: str, kind: type[M]) -> M:
+        record = self._read.get(key)
+        if not isinstance(record, kind):
+            record = self._read[key] = read(self._store, key, kind)
+        return record
+
+
+def _attempt(claim: Claim, end: ClaimEnd | None) -> Attempt:
+    return Attempt(
+        number=claim.number,
+        pod=claim.pod,
+        node=claim.node,
+        start=claim.time,
+        end=end and end.time,
+        end_reason=end and end.reason,
+        exit_code=end.exit_code if end else None,
+        start_step=claim.resumed.step if claim.resumed else 0,
+        end_step=end.last_durable.step if end and end.last_durable else None,
+        lost_seconds=end.lost_seconds if end else None,
+        message=end.message if end else None,
+    )

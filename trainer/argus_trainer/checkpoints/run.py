@@ -1,0 +1,43 @@
+"""What is decided once for a run, whoever decides first.
+
+Two pods may start together: both make a plan, one is stored, and the loser goes on with the
+winner's. So no caller ever uses what it made itself, only what stands in the bucket.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from argus_contract import layout
+from argus_contract.model import Model
+from argus_contract.plan import Plan, Statistics
+from argus_trainer.checkpoints.records import read, write_new
+from argus_trainer.errors import ObjectExists, ObjectNotFound
+from argus_trainer.storage.store import Store
+
+M = TypeVar("M", bound=Model)
+
+
+class RunStore:
+    """Plan and statistics of the run whose store (`<checkpoint.uri>/<runKey>`) this is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def plan_or(self, make: Callable[[], Plan]) -> Plan:
+        """Returns the run's plan; calls `make` if there is none yet."""
+        return self._once(layout.PLAN, Plan, make)
+
+    def statistics_or(self, make: Callable[[], Statistics]) -> Statistics:
+        """Returns the run's statistics; calls `make` (minutes) if there are none yet."""
+        return self._once(layout.STATISTICS, Statistics, make)
+
+    def _once(self, key: str, kind: type[M], make: Callable[[], M]) -> M:
+        try:
+            return read(self._store, key, kind)
+        except ObjectNotFound:
+            pass
+        # If another pod was faster, its record is the run's.
+        with suppress(ObjectExists):
+            write_new(self._store, key, make())
+        return read(self._store, key, kind)
