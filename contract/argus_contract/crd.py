@@ -127,8 +127,7 @@ def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     elif node.get("type") == "object":
         if "properties" in node:
             if "default" in result:
-                # The server fills the fields' own defaults into an empty object.
-                result["default"] = {}
+                result["default"] = _without_nulls(result["default"])
             result["properties"] = {
                 name: structural(entry, definitions) for name, entry in node["properties"].items()
             }
@@ -141,6 +140,13 @@ def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     elif node.get("type") == "integer":
         result["format"] = "int64"
     return result
+
+
+def _without_nulls(default: Any) -> Any:
+    """An absent field has no default: its `null` would be stored, and CEL would see it."""
+    if isinstance(default, dict):
+        return {k: _without_nulls(v) for k, v in default.items() if v is not None}
+    return default
 
 
 def spec_schema() -> Schema:
