@@ -1,0 +1,59 @@
+"""`argus generate`: the command line of the simulator."""
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from argus_contract.launch import LaunchStorage
+from argus_trainer.errors import UsageError
+
+
+def storage_from_environment() -> LaunchStorage:
+    """Returns how to reach a store from AWS's own variables; keys are found by the client."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return LaunchStorage(
+        endpoint=endpoint,
+        region=os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION"),
+        path_style=endpoint is not None,
+    )
+
+
+def generate(
+    servers: Annotated[int, typer.Option(help="Servers to simulate.")] = 20,
+    hours: Annotated[int, typer.Option(help="Hours of data; 720 are 30 days.")] = 720,
+    output: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")] = "./training/",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
+    cadence: Annotated[int, typer.Option(help="Seconds between two rows of a server.")] = 300,
+    start: Annotated[
+        str, typer.Option(help="First instant, ISO 8601; UTC unless it names an offset.")
+    ] = "2025-12-01T00:00:00Z",
+) -> None:
+    """Simulate a fleet of servers and write its metrics as training data."""
+    # Heavy imports wait until the command runs: --help stays fast.
+    from argus_trainer.simulate.generate import generate as run
+    from argus_trainer.storage.open import open_store
+
+    store = open_store(output, storage_from_environment())
+    written = run(
+        store,
+        servers=servers,
+        hours=hours,
+        seed=seed,
+        cadence_seconds=cadence,
+        start=_instant(start),
+    )
+    typer.echo(
+        f"{written.rows} rows of {servers} servers, {written.start:%Y-%m-%d %H:%M} to "
+        f"{written.end:%Y-%m-%d %H:%M} UTC, in {written.chunks} chunks "
+        f"({written.bytes / 1e6:.1f} MB): {store.uri}"
+    )
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--start {text} is no time: use for example 2025-12-01T00:00Z") from error
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
