@@ -1,0 +1,73 @@
+"""Does what a decision asks for: the only writer of Jobs.
+
+Every action may be repeated: a Job is made under a name that only this run's generation
+has, and AlreadyExists is answered by looking whose it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from argus_operator.children import Children
+from argus_operator.cluster import Cluster
+from argus_operator.configuration import Configuration
+from argus_operator.decision import Action, CreateJob
+from argus_operator.errors import AlreadyExists, Refused
+from argus_operator.job import build_job
+from argus_operator.observed import Observed, Refusal
+from argus_operator.views import Hindrance, JobView
+
+
+class Executor:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        children: Children,
+        configuration: Configuration,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._children = children
+        self._configuration = configuration
+        self._clock = clock
+
+    async def carry_out(self, actions: tuple[Action, ...], observed: Observed) -> Observed:
+        """Returns the picture after the actions: what to decide the status from."""
+        for action in actions:
+            if isinstance(action, CreateJob):
+                observed = await self._create(action, observed)
+            else:
+                await self._cluster.delete_job(action.job)
+        return observed
+
+    async def _create(self, create: CreateJob, observed: Observed) -> Observed:
+        run = observed.run
+        try:
+            job = await self._cluster.create_job(build_job(run, create, self._configuration))
+        except AlreadyExists:
+            found = await self._cluster.get_job(run.key, create.name)
+            if found is None or found.owner_uid != run.uid:
+                return _refused(create, observed, _predecessor(create, found), predecessor=True)
+            job = found
+        except Refused as error:
+            hindrance = Hindrance(reason="JobRefused", message=error.message)
+            return _refused(create, observed, hindrance, predecessor=False)
+        self._children.put_job(job)
+        jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
+        return replace(observed, now=self._clock(), jobs=(*jobs, job))
+
+
+def _refused(
+    create: CreateJob, observed: Observed, hindrance: Hindrance, *, predecessor: bool
+) -> Observed:
+    refusal = Refusal(job_name=create.name, hindrance=hindrance, predecessor=predecessor)
+    return replace(observed, refusal=refusal)
+
+
+def _predecessor(create: CreateJob, found: JobView | None) -> Hindrance:
+    state = "is being deleted" if found is None or found.deleting else "still stands"
+    return Hindrance(
+        reason="WaitingForPredecessor",
+        message=f"Job {create.name} of an earlier ArgusTrainingJob of this name {state}.",
+    )

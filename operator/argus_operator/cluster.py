@@ -1,0 +1,215 @@
+"""The API server: the only module that sends requests to it (kopf watches beside it).
+
+Plain JSON over the client's own connection pool, without its generated models: what the
+operator needs of an object is read by `views`, and an unknown field must not matter.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from argus_contract import names
+from argus_operator.errors import ApiUnreachable, NotFound, api_error
+from argus_operator.views import JobView, Key, PodView, Raw, RunView, read_job, read_pod, read_run
+
+CHUNK = 500
+"""Objects in one page of a list."""
+TIMEOUT_SECONDS = 20
+OWN_CHILDREN = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+"""Label selector of the Jobs and pods that the operator makes."""
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
+
+
+class Cluster:
+    """Requests to one API server. Methods raise errors of `errors.py`."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None) -> "Cluster":
+        """Connects by a kubeconfig file, or by the pod's service account if None."""
+        settings = client.Configuration()
+        if kubeconfig:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=kubeconfig, client_configuration=settings
+            )
+        else:
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=settings
+            )
+        settings.connection_pool_maxsize = 32
+        return cls(client.ApiClient(configuration=settings))
+
+    async def close(self) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def serves_runs(self) -> bool:
+        """Says whether the API server knows our kind: the CRD stands and is established."""
+        try:
+            found = await self._request("GET", _RUNS)
+        except NotFound:
+            return False
+        return any(entry["name"] == names.PLURAL for entry in found["resources"])
+
+    async def get_run(self, key: Key) -> RunView | None:
+        try:
+            return read_run(await self._request("GET", _path_of_run(key)))
+        except NotFound:
+            return None
+
+    async def get_job(self, key: Key, name: str) -> JobView | None:
+        """Reads a Job afresh, past the cache."""
+        try:
+            return read_job(await self._request("GET", f"{_jobs(key.namespace)}/{name}"))
+        except NotFound:
+            return None
+
+    async def list_pods_of(self, key: Key) -> tuple[PodView, ...]:
+        """Reads the pods of one run afresh, past the cache."""
+        selector = f"{OWN_CHILDREN},{names.LABEL_RUN_NAME}={key.name}"
+        raw, _ = await self._list(_pods(key.namespace), labelSelector=selector)
+        return tuple(pod for entry in raw if (pod := read_pod(entry)))
+
+    async def list_runs(self, namespace: str | None) -> list[Key]:
+        """Returns the names of all runs, read from metadata alone; None: of all namespaces."""
+        where = f"{_RUNS}/namespaces/{namespace}" if namespace else _RUNS
+        raw, _ = await self._list(f"{where}/{names.PLURAL}", accept=_METADATA_ONLY)
+        return [Key(run["metadata"]["namespace"], run["metadata"]["name"]) for run in raw]
+
+    async def list_jobs(self, namespace: str | None) -> tuple[list[JobView], int]:
+        """Returns all our Jobs and the version of the list."""
+        raw, version = await self._list(_jobs(namespace), labelSelector=OWN_CHILDREN)
+        return [job for entry in raw if (job := read_job(entry))], version
+
+    async def list_pods(self, namespace: str | None) -> tuple[list[PodView], int]:
+        """Returns all our pods and the version of the list."""
+        raw, version = await self._list(_pods(namespace), labelSelector=OWN_CHILDREN)
+        return [pod for entry in raw if (pod := read_pod(entry))], version
+
+    async def list_warnings(self, namespace: str, uid: str) -> list[Raw]:
+        """Returns the warning events about one object."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
+        return raw
+
+    async def create_job(self, job: Mapping[str, Any]) -> JobView:
+        """Raises AlreadyExists or Refused."""
+        created = read_job(await self._request("POST", _jobs(job["metadata"]["namespace"]), job))
+        if created is None:
+            raise api_error(500, "NoLabels", "the Job came back without its labels")
+        return created
+
+    async def delete_job(self, job: JobView) -> None:
+        """Deletes this very Job (by uid) and its pods; one that is gone is fine."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": job.uid},
+        }
+        try:
+            await self._request("DELETE", f"{_jobs(job.key.namespace)}/{job.name}", options)
+        except NotFound:
+            return
+
+    async def apply_status(self, run: RunView, status: Mapping[str, Any]) -> str:
+        """Server-side apply of the whole status; returns the new resourceVersion.
+
+        Raises Conflict if the resource is not the one that was read, in any respect.
+        """
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {
+                "name": run.key.name,
+                "namespace": run.key.namespace,
+                "resourceVersion": run.resource_version,
+            },
+            "status": status,
+        }
+        written = await self._request(
+            "PATCH",
+            f"{_path_of_run(run.key)}/status",
+            body,
+            content_type="application/apply-patch+yaml",
+            query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
+        )
+        return str(written["metadata"]["resourceVersion"])
+
+    async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        await self._request("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
+
+    async def patch_event(self, namespace: str, name: str, patch: Mapping[str, Any]) -> None:
+        await self._request(
+            "PATCH",
+            f"/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}",
+            patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def _list(
+        self, path: str, *, accept: str = "application/json", **query: str
+    ) -> tuple[list[Any], int]:
+        """Reads a list page by page; returns the objects and the version of the list."""
+        items: list[Any] = []
+        query["limit"] = str(CHUNK)
+        while True:
+            page = await self._request("GET", path, accept=accept, query=query)
+            items += page.get("items") or []
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return items, int(page["metadata"]["resourceVersion"])
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        serialized = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*serialized, _request_timeout=TIMEOUT_SECONDS)
+            text = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
+        answer = _parse(text)
+        if not 200 <= response.status <= 299:
+            reason = str(answer.get("reason") or response.reason)
+            raise api_error(response.status, reason, str(answer.get("message") or text[:500]))
+        return answer
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(text)
+    except ValueError:  # a proxy's error page
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _path_of_run(key: Key) -> str:
+    return f"{_RUNS}/namespaces/{key.namespace}/{names.PLURAL}/{key.name}"
+
+
+def _jobs(namespace: str | None) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs" if namespace else "/apis/batch/v1/jobs"
+
+
+def _pods(namespace: str | None) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"

@@ -1,0 +1,71 @@
+"""What the chart tells the operator: one file, read once at start.
+
+`defaults` fill what a run leaves open; the operator writes what it used into
+`status.resolved`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from argus_contract.model import Model
+from argus_contract.spec import ObjectUri, ResourceRequirements, StorageSpec
+
+JsonObject = dict[str, Any]
+"""A piece of a pod that the operator hands on without looking into it."""
+
+
+class ConfigurationError(Exception):
+    """The configuration file cannot be used; the message names the field and the file."""
+
+
+class Defaults(Model):
+    """Filled in where a run says nothing."""
+
+    image: str | None = None
+    checkpoint_uri: ObjectUri | None = None
+    output_uri: ObjectUri | None = None
+    storage: StorageSpec = StorageSpec()
+    resources_per_node: ResourceRequirements = ResourceRequirements()
+
+
+class TrainerPods(Model):
+    """Added to every trainer pod of this cluster."""
+
+    node_selector: Annotated[dict[str, str], Field(default_factory=dict)]
+    tolerations: tuple[JsonObject, ...] = ()
+    extra_volumes: tuple[JsonObject, ...] = ()
+    extra_volume_mounts: tuple[JsonObject, ...] = ()
+
+
+class Configuration(Model):
+    """The whole file."""
+
+    cluster_name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Part of every run's identity: two clusters never share checkpoints."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Empty: all namespaces."""
+    kueue_enabled: bool = False
+    progress_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
+    """Seconds between two looks at the progress of a run, if fewer than 10 x this many run."""
+    defaults: Defaults = Defaults()
+    trainer: TrainerPods = TrainerPods()
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Reads the chart's YAML (or JSON) file. Raises ConfigurationError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"ARGUS_CONFIG names {path}, which cannot be read ({error}): mount the "
+            "chart's ConfigMap"
+        ) from error
+    try:
+        return Configuration.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigurationError(
+            f"{path} is not a configuration of the operator: {error}"
+        ) from error

@@ -1,0 +1,74 @@
+"""What a decision consists of: actions, the whole status, news to tell, when to look again.
+
+`Draft` is a decision in the making: each policy returns a changed copy.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from argus_contract.spec import ArgusTrainingJobSpec
+from argus_contract.status import ArgusTrainingJobStatus, Phase, Resolved
+from argus_operator.configuration import Configuration
+from argus_operator.views import JobView
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateJob:
+    """Make the Job of this generation of the run."""
+
+    name: str
+    spec: ArgusTrainingJobSpec
+    resolved: Resolved
+    run_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteJob:
+    """Remove a Job that must not run any more, with its pods."""
+
+    job: JobView
+
+
+Action = CreateJob | DeleteJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One line for the log and one event on the resource."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    actions: tuple[Action, ...]
+    status: ArgusTrainingJobStatus
+    news: tuple[News, ...]
+    """To tell once the status is stored."""
+    wake_at: datetime | None
+    """When time alone may change the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A decision in the making."""
+
+    configuration: Configuration
+    status: ArgusTrainingJobStatus
+    job: JobView | None = None
+    """The Job of the newest generation, if there is one."""
+    accepted: bool = False
+    over: bool = False
+    """True once nothing but tidying up is left."""
+    actions: tuple[Action, ...] = ()
+    wake_at: datetime | None = None
+
+    def with_status(self, **changes: object) -> "Draft":
+        """Returns a draft whose status has these fields (Python names) changed."""
+        return replace(self, status=self.status.model_copy(update=changes))
+
+    def saying(self, phase: Phase, reason: str, message: str) -> "Draft":
+        """Returns a draft with this headline, cut to what the API server takes."""
+        return self.with_status(phase=phase, reason=reason[:128], message=message[:4096])

@@ -1,0 +1,83 @@
+"""kopf's handlers: the only decorators. An event becomes a key in the queue, no more.
+
+`on.event` alone: kopf then keeps no state, writes no annotation and no finalizer. The
+watches of Jobs and pods are cut to our own by a label selector on the server; a key of
+the mapping matches one resource only, so our own kind is watched whole.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from argus_contract import names
+from argus_operator.children import Children
+from argus_operator.cluster import OWN_CHILDREN
+from argus_operator.queue import WorkQueue
+from argus_operator.views import Key, read_job, read_pod
+
+_JOB = ("batch", "v1", "jobs")
+_POD = ("", "v1", "pods")
+
+
+def settings() -> kopf.OperatorSettings:
+    """Returns kopf's settings: it watches, and does nothing else."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.scanning.disabled = True
+    chosen.peering.standalone = True
+    chosen.watching.chunk_size = 500
+    chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
+    chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN
+    return chosen
+
+
+def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
+    """Returns a selector of exactly one kind."""
+
+    def matches(resource: Any) -> bool:
+        return (resource.group, resource.version, resource.plural) == kind
+
+    return matches
+
+
+def register(queue: WorkQueue, children: Children, ailment: Callable[[], str | None]) -> Any:
+    """Returns a registry of kopf with all handlers of the operator."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**arguments: Any) -> Any:
+        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(
+            **arguments
+        )
+
+    @kopf.on.probe(registry=registry, id="health")
+    def health(**_: Any) -> str:
+        if wrong := ailment():
+            raise kopf.PermanentError(wrong)
+        return "well"
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def run_changed(namespace: str | None, name: str, **_: Any) -> None:
+        if namespace:
+            queue.add(Key(namespace, name))
+
+    @kopf.on.event(*_JOB, registry=registry)
+    async def job_changed(event: Any, **_: Any) -> None:
+        if job := read_job(event["object"]):
+            if event["type"] == "DELETED":
+                children.drop_job(job)
+            else:
+                children.put_job(job)
+            queue.add(job.key)
+
+    @kopf.on.event(*_POD, registry=registry)
+    async def pod_changed(event: Any, **_: Any) -> None:
+        if pod := read_pod(event["object"]):
+            if event["type"] == "DELETED":
+                children.drop_pod(pod)
+            else:
+                children.put_pod(pod)
+            queue.add(pod.key)
+
+    return registry

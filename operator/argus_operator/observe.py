@@ -1,0 +1,134 @@
+"""Reads all that one decision needs and freezes it.
+
+The resource itself is always read afresh, because it is what gets written. Jobs and
+pods come from the cache; the API server is asked again only where acting on an old
+picture would do harm: before a Job counts as gone, and when a Job has ended and the
+last words of its pods must not be missed.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from argus_contract.status import TERMINAL_PHASES
+from argus_operator.children import Children
+from argus_operator.cluster import Cluster
+from argus_operator.configuration import Configuration
+from argus_operator.errors import Refused
+from argus_operator.observed import Observed
+from argus_operator.policies.wake import poll_interval
+from argus_operator.progress import ProgressReader
+from argus_operator.views import Hindrance, JobView, Key, PodView, Raw, RunView, read_time
+
+PATIENCE = timedelta(seconds=5)
+"""What does not start within this time is looked up in the cluster's events."""
+
+
+class Observer:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        children: Children,
+        reader: ProgressReader,
+        configuration: Configuration,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._children = children
+        self._reader = reader
+        self._configuration = configuration
+        self._clock = clock
+        self._active: set[Key] = set()
+
+    async def observe(self, key: Key) -> Observed | None:
+        """Returns the picture of a run, or None if there is no such resource."""
+        run = await self._cluster.get_run(key)
+        if run is None or run.deleting or run.status.phase in TERMINAL_PHASES:
+            self._forget(key)
+        else:
+            self._active.add(key)
+        if run is None:
+            return None
+        observed = Observed(
+            now=self._clock(),
+            run=run,
+            jobs=await self._jobs(run),
+            pods=self._children.pods(key),
+            num_active=max(1, len(self._active)),
+        )
+        if key not in self._active:
+            return observed
+        job = observed.jobs[-1] if observed.jobs else None
+        if job and job.end:
+            for pod in await self._cluster.list_pods_of(key):
+                self._children.put_pod(pod)
+            observed = replace(observed, pods=self._children.pods(key))
+        own = tuple(p for p in observed.pods if job and p.owner_uid == job.uid)
+        await self._poll(own, observed)
+        return replace(
+            observed,
+            polls=self._reader.polls_of(observed.pods),
+            warnings=await self._warnings(job, own, observed),
+        )
+
+    def _forget(self, key: Key) -> None:
+        self._active.discard(key)
+        self._reader.forget(self._children.pods(key))
+        self._children.forget(key)
+
+    async def _jobs(self, run: RunView) -> tuple[JobView, ...]:
+        known = self._children.jobs(run.key)
+        name = run.status.job_name
+        if name and not any(job.name == name for job in known):
+            job = await self._cluster.get_job(run.key, name)
+            if job:
+                self._children.put_job(job)
+                known = self._children.jobs(run.key)
+        return tuple(job for job in known if job.owner_uid == run.uid)
+
+    async def _poll(self, pods: tuple[PodView, ...], observed: Observed) -> None:
+        for pod in pods:
+            if pod.running and pod.live:
+                interval = poll_interval(
+                    self._configuration, pod, observed.now, observed.num_active
+                )
+                await self._reader.poll(pod, observed.now, interval)
+
+    async def _warnings(
+        self, job: JobView | None, pods: tuple[PodView, ...], observed: Observed
+    ) -> tuple[Hindrance, ...]:
+        """Reads events about what should have started by now."""
+        if job is None or job.end or job.suspended:
+            return ()
+        pod = next((pod for pod in reversed(pods) if pod.live), None)
+        if pod is None:
+            newest = max([job.created, *(pod.created for pod in pods)])
+            subject_uid, since = job.uid, newest
+        elif not pod.running and pod.node:
+            subject_uid, since = pod.uid, pod.created
+        else:
+            return ()
+        if observed.now - since < PATIENCE:
+            return ()
+        try:
+            events = await self._cluster.list_warnings(job.key.namespace, subject_uid)
+        except Refused:  # no right to read events: the run is followed without them
+            return ()
+        fresh = sorted((e for e in events if _last_time(e) >= since), key=_last_time, reverse=True)
+        return tuple(
+            Hindrance(reason=e.get("reason") or "Unknown", message=e.get("note") or "")
+            for e in fresh
+        )
+
+
+def _last_time(event: Raw) -> datetime:
+    series = event.get("series") or {}
+    times = (
+        series.get("lastObservedTime"),
+        event.get("deprecatedLastTimestamp"),
+        event.get("eventTime"),
+        event["metadata"].get("creationTimestamp"),
+    )
+    found = [time for text in times if (time := read_time(text))]
+    return max(found)

@@ -1,0 +1,50 @@
+"""All that one decision is made from: a frozen picture of a run and its children.
+
+`observe` fills it; tests build it by hand. The clock is a field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from argus_contract.progress import ProgressReport
+from argus_operator.views import Hindrance, JobView, PodView, RunView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poll:
+    """The newest look at `/progress` of one pod."""
+
+    at: datetime
+    report: ProgressReport | None
+    """The newest report that was ever read, even if the last look failed."""
+    failure: str | None
+    """Why the last look failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The API server did not take our Job."""
+
+    job_name: str
+    hindrance: Hindrance
+    predecessor: bool = False
+    """True when a Job of that name stands that belongs to a dying resource of the same name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    now: datetime
+    run: RunView
+    jobs: tuple[JobView, ...] = ()
+    """Jobs controlled by this very run (by uid), oldest generation first."""
+    pods: tuple[PodView, ...] = ()
+    """Pods labelled with the run's name, oldest first, also of Jobs that are gone."""
+    polls: Mapping[str, Poll] = field(default_factory=dict)
+    """By pod uid."""
+    warnings: tuple[Hindrance, ...] = ()
+    """Newest warning events of the current Job or pod, read when it does not start."""
+    refusal: Refusal | None = None
+    """What came of this reconcile's attempt to create a Job."""
+    num_active: int = 1
+    """Runs that have not ended: they share the budget of status writes."""

@@ -1,0 +1,46 @@
+"""Can this run be made at all? Spec, defaults of the chart, queue.
+
+A spec that is wrong fails for good. What an administrator can mend (a default that is
+missing, a queue without Kueue) leaves the run Pending with Accepted=False and the way
+out. What was resolved is fixed once a Job exists.
+"""
+
+from dataclasses import replace
+
+from argus_contract.names import KUEUE_QUEUE_LABEL
+from argus_contract.run_key import run_key
+from argus_contract.status import Phase
+from argus_operator.decision import Draft
+from argus_operator.observed import Observed
+from argus_operator.resolve import Unresolvable, resolve
+
+INVALID_SPEC = "InvalidSpec"
+NO_KUEUE = "KueueNotEnabled"
+
+
+def accept(observed: Observed, draft: Draft) -> Draft:
+    run = observed.run
+    draft = draft.with_status(observed_generation=run.generation, pending=None)
+    if draft.status.job_name and draft.status.resolved and draft.status.run_key:
+        return replace(draft, accepted=True)
+    if run.spec is None:
+        errors = "; ".join(run.spec_errors)
+        return replace(draft, over=True).saying(
+            Phase.FAILED,
+            INVALID_SPEC,
+            f"{errors}. Correct the spec and create the resource again.",
+        )
+    queue = run.labels.get(KUEUE_QUEUE_LABEL)
+    if queue and not draft.configuration.kueue_enabled:
+        return draft.saying(
+            Phase.PENDING,
+            NO_KUEUE,
+            f"label {KUEUE_QUEUE_LABEL}={queue} asks for a queue, but the chart says that there is "
+            "no Kueue here: set kueue.enabled=true in the Helm values, or remove the label",
+        )
+    try:
+        resolved = resolve(run.spec, draft.configuration.defaults)
+    except Unresolvable as error:
+        return draft.saying(Phase.PENDING, error.reason, str(error))
+    key = run_key(draft.configuration.cluster_name, run.key.namespace, run.key.name, run.spec)
+    return replace(draft, accepted=True).with_status(resolved=resolved, run_key=key)

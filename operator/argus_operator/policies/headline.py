@@ -1,0 +1,105 @@
+"""Which one word, and which sentence, tell a person how the run is?
+
+Preempted lasts until the successor's container runs. Silence of a trainer is never
+called stalled: its own watchdog ends it, and until then its progress is unknown.
+"""
+
+from datetime import timedelta
+
+from argus_contract.progress import TrainerPhase
+from argus_contract.status import DISRUPTIVE, Attempt, EndReason, PendingSource, Phase
+from argus_operator.decision import Draft
+from argus_operator.observed import Observed
+from argus_operator.policies.ledger import report_of
+from argus_operator.policies.waiting import current_pod
+from argus_operator.views import PodView
+
+PROGRESS_UNKNOWN = "ProgressUnknown"
+QUIET_START = timedelta(seconds=60)
+"""A trainer that says nothing for this long after its start is called Running anyway."""
+
+
+def headline(observed: Observed, draft: Draft) -> Draft:
+    if not draft.accepted or draft.over:
+        return draft
+    pod = current_pod(observed, draft)
+    if pod is None:
+        return _without_pod(draft)
+    if pod.deleting or pod.disruption:
+        why = pod.disruption.message if pod.disruption else "it is being deleted"
+        reason = pod.disruption.reason if pod.disruption else "PodDeleted"
+        return draft.saying(
+            Phase.PREEMPTED, reason, f"Pod {pod.name} must leave: {why}. A new pod will go on."
+        )
+    if not pod.running:
+        return _starting(draft, pod)
+    return _running(observed, draft, pod)
+
+
+def _without_pod(draft: Draft) -> Draft:
+    status = draft.status
+    last = status.attempts[-1] if status.attempts else None
+    if last is None or last.end_reason is None:
+        # A pod that vanished without a word leaves its attempt open in the ledger.
+        phase = Phase.PREEMPTED if last else _waiting_phase(draft)
+        return _unless_pending(draft, phase, "WaitingForPod", "Waiting for a pod.")
+    if last.end_reason is EndReason.COMPLETED:
+        return draft.saying(Phase.PUBLISHING, "Completed", "Waiting for the Job to complete.")
+    if last.end_reason in DISRUPTIVE:
+        sentence = f"Attempt {last.number} {_manner(last)}. A new pod will go on."
+        return _unless_pending(draft, Phase.PREEMPTED, last.end_reason.value, sentence)
+    sentence = f"Attempt {last.number} {_manner(last)}. It is tried again."
+    return _unless_pending(draft, Phase.STARTING, last.end_reason.value, sentence)
+
+
+def _manner(attempt: Attempt) -> str:
+    code = "" if attempt.exit_code is None else f" with exit code {attempt.exit_code}"
+    said = f" ({attempt.message})" if attempt.message else ""
+    reason = attempt.end_reason.value if attempt.end_reason else "unknown"
+    return f"ended{code}: {reason}{said}"
+
+
+def _starting(draft: Draft, pod: PodView) -> Draft:
+    last = draft.status.attempts[-1] if draft.status.attempts else None
+    phase = Phase.STARTING if pod.node else Phase.PENDING
+    if last and (last.end_reason is None or last.end_reason in DISRUPTIVE):
+        phase = Phase.PREEMPTED
+    where = f" on {pod.node}" if pod.node else ""
+    return _unless_pending(draft, phase, "PodStarting", f"Pod {pod.name} starts{where}.")
+
+
+def _running(observed: Observed, draft: Draft, pod: PodView) -> Draft:
+    report = report_of(observed, pod)
+    poll = observed.polls.get(pod.uid)
+    number = report.claim if report and report.claim else None
+    who = f"Attempt {number} on {pod.node}" if number else f"Pod {pod.name} on {pod.node}"
+    if report is None:
+        if pod.started and observed.now - pod.started < QUIET_START:
+            return draft.saying(Phase.STARTING, "TrainerStarting", f"{who} starts its trainer.")
+        why = poll.failure if poll and poll.failure else "it was not asked yet"
+        return draft.saying(
+            Phase.RUNNING, PROGRESS_UNKNOWN, f"{who} runs; its progress is unknown: {why}."
+        )
+    said = f" {report.message}" if report.message else ""
+    match report.phase:
+        case TrainerPhase.STARTING:
+            return draft.saying(Phase.STARTING, "TrainerStarting", f"{who} starts.{said}")
+        case TrainerPhase.PLANNING:
+            return draft.saying(Phase.STARTING, "Planning", f"{who} reads the data.{said}")
+        case TrainerPhase.TRAINING:
+            return draft.saying(Phase.RUNNING, "Training", f"{who} trains.{said}")
+        case TrainerPhase.PUBLISHING | TrainerPhase.ENDED:
+            return draft.saying(Phase.PUBLISHING, "Publishing", f"{who} publishes.{said}")
+
+
+def _waiting_phase(draft: Draft) -> Phase:
+    pending = draft.status.pending
+    return Phase.QUEUED if pending and pending.source is PendingSource.KUEUE else Phase.PENDING
+
+
+def _unless_pending(draft: Draft, phase: Phase, reason: str, message: str) -> Draft:
+    """What something waits for is the better headline."""
+    status = draft.status
+    if status.pending:
+        return draft.saying(phase, status.reason or reason, status.pending.message)
+    return draft.saying(phase, reason, message)

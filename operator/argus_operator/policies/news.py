@@ -1,0 +1,76 @@
+"""What is worth a line in the log and an event? The difference of two statuses, no more.
+
+A run reads as about a dozen lines: accepted, started, disrupted, resumed, ended.
+"""
+
+from argus_contract.status import (
+    ArgusTrainingJobStatus,
+    ConditionStatus,
+    ConditionType,
+    Phase,
+)
+from argus_operator.decision import News
+
+_WARNINGS = frozenset({Phase.PREEMPTED, Phase.FAILED})
+_QUIET = frozenset({Phase.STARTING, Phase.PENDING, Phase.QUEUED, Phase.PUBLISHING})
+"""Phases that say nothing that another line does not say better."""
+
+
+def news(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> tuple[News, ...]:
+    """Returns what to tell, in the order in which it happened."""
+    told: list[News] = []
+    if _rejected(after) and (not _rejected(before) or before.reason != after.reason):
+        told.append(_headline(after, warning=True))
+    told.extend(_job(before, after))
+    if after.pending and (before.pending is None or before.pending.source != after.pending.source):
+        told.append(
+            News(reason=after.reason or "Waiting", message=after.pending.message, warning=True)
+        )
+    told.extend(_ended_attempts(before, after))
+    if after.phase != before.phase and after.phase not in _QUIET and not _rejected(after):
+        told.append(_change(after))
+    return tuple(told)
+
+
+def _rejected(status: ArgusTrainingJobStatus) -> bool:
+    return any(
+        c.type is ConditionType.ACCEPTED and c.status is ConditionStatus.FALSE
+        for c in status.conditions
+    )
+
+
+def _headline(status: ArgusTrainingJobStatus, warning: bool = False) -> News:
+    return News(reason=status.reason or "Unknown", message=status.message or "", warning=warning)
+
+
+def _job(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:
+    if after.job_name == before.job_name or after.job_name is None:
+        return []
+    if before.job_name is None:
+        return [News(reason="JobCreated", message=f"Made Job {after.job_name}.")]
+    message = f"Job {before.job_name} is gone; made Job {after.job_name} to go on."
+    return [News(reason="JobReplaced", message=message, warning=True)]
+
+
+def _ended_attempts(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:
+    known = {a.number for a in before.attempts if a.end_reason}
+    told = []
+    for attempt in after.attempts:
+        if attempt.end_reason is None or attempt.number in known:
+            continue
+        code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
+        said = f": {attempt.message}" if attempt.message else ""
+        message = f"Attempt {attempt.number} ended ({attempt.end_reason.value}{code}){said}"
+        told.append(
+            News(reason="AttemptEnded", message=message, warning=attempt.exit_code not in (0, 75))
+        )
+    return told
+
+
+def _change(after: ArgusTrainingJobStatus) -> News:
+    if after.phase is not Phase.RUNNING:
+        return _headline(after, warning=after.phase in _WARNINGS)
+    resumed = after.checkpoint.resumed_from_step if after.checkpoint else None
+    if resumed is not None:
+        return News(reason="TrainingResumed", message=f"Training goes on from step {resumed}.")
+    return News(reason="TrainingStarted", message=after.message or "Training runs.")

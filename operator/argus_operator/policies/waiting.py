@@ -1,0 +1,99 @@
+"""Why does the run not start? The answer goes into `status.pending` in the original words.
+
+Nothing here ends a run but an image name that no registry can ever serve: a Secret or a
+quota may come later, and is waited for.
+"""
+
+from dataclasses import replace
+
+from argus_contract.names import KUEUE_QUEUE_LABEL
+from argus_contract.status import Pending, PendingSource, Phase
+from argus_operator.decision import Draft
+from argus_operator.observed import Observed
+from argus_operator.views import Hindrance, PodView
+
+INVALID_IMAGE_NAME = "InvalidImageName"
+_IMAGE = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+_ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "Unknown"})
+
+
+def explain(observed: Observed, draft: Draft) -> Draft:
+    if not draft.accepted or draft.over:
+        return draft
+    pod = current_pod(observed, draft)
+    if pod and pod.waiting and pod.waiting.reason == INVALID_IMAGE_NAME:
+        image = draft.status.resolved.image if draft.status.resolved else ""
+        return (
+            replace(draft, over=True)
+            .saying(
+                Phase.FAILED,
+                INVALID_IMAGE_NAME,
+                f"{pod.waiting.message}. Image {image!r} is no name that a registry can serve: "
+                "create the run again with another spec.image.",
+            )
+            .with_status(completion_time=observed.now)
+        )
+    found = _find(observed, draft, pod)
+    if found is None:
+        return draft
+    source, hindrance = found
+    before = observed.run.status.pending
+    if before and before.source is source:
+        # Back-off and error take turns; the text that came first is the telling one.
+        if source is PendingSource.IMAGE and observed.run.status.reason in _IMAGE:
+            hindrance = Hindrance(
+                reason=observed.run.status.reason or hindrance.reason, message=before.message
+            )
+        since = before.since
+    else:
+        since = observed.now
+    message = hindrance.message[:4096] or hindrance.reason
+    return draft.with_status(
+        pending=Pending(source=source, message=message, since=since),
+        reason=hindrance.reason[:128],
+        message=message,
+    )
+
+
+def current_pod(observed: Observed, draft: Draft) -> PodView | None:
+    """Returns the newest pod of the Job that runs or may still start."""
+    job = draft.job
+    live = [pod for pod in observed.pods if pod.live and job and pod.owner_uid == job.uid]
+    return live[-1] if live else None
+
+
+def _find(
+    observed: Observed, draft: Draft, pod: PodView | None
+) -> tuple[PendingSource, Hindrance] | None:
+    if observed.refusal:
+        return _refusal(observed.refusal.hindrance)
+    if draft.job and draft.job.suspended:
+        queue = observed.run.labels.get(KUEUE_QUEUE_LABEL, "")
+        message = draft.job.suspended_message or f"Waiting for admission by queue {queue!r}."
+        return PendingSource.KUEUE, Hindrance(reason="Suspended", message=message)
+    warning = observed.warnings[0] if observed.warnings else None
+    if pod is None:
+        return _refusal(warning) if warning else None
+    if pod.running:
+        return None
+    if pod.unschedulable and pod.node is None:
+        return PendingSource.SCHEDULER, pod.unschedulable
+    if pod.waiting and pod.waiting.reason in _IMAGE:
+        return PendingSource.IMAGE, pod.waiting
+    if pod.waiting and pod.waiting.reason not in _ORDINARY:
+        return PendingSource.POD, pod.waiting
+    return (PendingSource.POD, warning) if warning else None
+
+
+def _refusal(hindrance: Hindrance) -> tuple[PendingSource, Hindrance]:
+    quota = "quota" in hindrance.message.lower()
+    return (PendingSource.QUOTA if quota else PendingSource.POD), hindrance

@@ -1,0 +1,52 @@
+"""When does time alone change the answer?
+
+Changes of Jobs and pods come as events. Time is asked for where there is none: the
+progress of a trainer, and reasons for waiting that stand only in cluster events.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from argus_operator.configuration import Configuration
+from argus_operator.decision import Draft
+from argus_operator.observed import Observed
+from argus_operator.policies.waiting import current_pod
+from argus_operator.views import PodView
+
+WRITES_PER_SECOND = 10
+"""Budget of progress writes over all runs."""
+YOUNG = timedelta(seconds=60)
+YOUNG_INTERVAL = timedelta(seconds=5)
+"""A pod in its first minute is asked more often: that is when people watch."""
+WAITING_INTERVAL = timedelta(seconds=10)
+LONG_WAIT = timedelta(minutes=5)
+LONG_WAITING_INTERVAL = timedelta(seconds=30)
+PREDECESSOR_INTERVAL = timedelta(seconds=3)
+
+
+def poll_interval(
+    configuration: Configuration, pod: PodView, now: datetime, num_active: int
+) -> timedelta:
+    """Returns how often the progress of this pod is read."""
+    regular = timedelta(
+        seconds=max(configuration.progress_interval_seconds, num_active / WRITES_PER_SECOND)
+    )
+    young = pod.started is not None and now - pod.started < YOUNG
+    return min(regular, YOUNG_INTERVAL) if young else regular
+
+
+def wake(observed: Observed, draft: Draft) -> Draft:
+    if draft.over or not draft.accepted or draft.actions:
+        return draft
+    return replace(draft, wake_at=observed.now + _pause(observed, draft))
+
+
+def _pause(observed: Observed, draft: Draft) -> timedelta:
+    if observed.refusal:
+        return PREDECESSOR_INTERVAL if observed.refusal.predecessor else LONG_WAITING_INTERVAL
+    pod = current_pod(observed, draft)
+    if pod and pod.running:
+        return poll_interval(draft.configuration, pod, observed.now, observed.num_active)
+    pending = draft.status.pending
+    long = pending is not None and observed.now - pending.since > LONG_WAIT
+    return LONG_WAITING_INTERVAL if long else WAITING_INTERVAL

@@ -1,0 +1,77 @@
+"""Asks trainers how far they are.
+
+Trainer pods run code of others, so an answer is taken with care: no redirects, 64 KiB,
+2 seconds, and only what the contract's schema knows. A trainer that does not answer has
+unknown progress, which is no fault.
+"""
+
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address
+
+import aiohttp
+from pydantic import ValidationError
+
+from argus_contract.names import MAX_REPORT_BYTES, PROGRESS_PATH, PROGRESS_PORT
+from argus_contract.progress import ProgressReport
+from argus_operator.observed import Poll
+from argus_operator.views import PodView
+
+TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+
+class ProgressReader:
+    """Reads `/progress` of pods and remembers the newest report of each."""
+
+    def __init__(self, session: aiohttp.ClientSession, port: int = PROGRESS_PORT) -> None:
+        self._session = session
+        self._port = port
+        self._polls: dict[str, Poll] = {}
+
+    async def poll(self, pod: PodView, now: datetime, interval: timedelta) -> None:
+        """Asks the pod, unless it was asked less than `interval` ago."""
+        last = self._polls.get(pod.uid)
+        # A wake-up that comes a moment early must not skip a whole interval.
+        if last and now - last.at < interval * 0.9:
+            return
+        report, failure = await self._ask(pod)
+        if report is None and last:
+            report = last.report
+        self._polls[pod.uid] = Poll(at=now, report=report, failure=failure)
+
+    def polls_of(self, pods: tuple[PodView, ...]) -> dict[str, Poll]:
+        """Returns the newest polls of these pods by uid."""
+        return {pod.uid: self._polls[pod.uid] for pod in pods if pod.uid in self._polls}
+
+    def forget(self, pods: tuple[PodView, ...]) -> None:
+        for pod in pods:
+            self._polls.pop(pod.uid, None)
+
+    async def _ask(self, pod: PodView) -> tuple[ProgressReport | None, str | None]:
+        if pod.ip is None:
+            return None, "the pod has no address yet"
+        address = ip_address(pod.ip)
+        host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+        url = f"http://{host}:{self._port}{PROGRESS_PATH}"
+        try:
+            async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
+                if response.status != 200:
+                    return None, f"{url} answered {response.status}"
+                body = await _read_at_most(response, MAX_REPORT_BYTES)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return None, f"{url} did not answer ({error or type(error).__name__})"
+        if body is None:
+            return None, f"{url} answered more than {MAX_REPORT_BYTES} bytes"
+        try:
+            return ProgressReport.model_validate_json(body), None
+        except ValidationError as error:
+            return None, f"{url} answered what is no report ({error.error_count()} errors)"
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Returns the body, or None if it is longer than `limit` bytes."""
+    body = b""
+    async for chunk in response.content.iter_chunked(limit):
+        body += chunk
+        if len(body) > limit:
+            return None
+    return body

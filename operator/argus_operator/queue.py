@@ -1,0 +1,154 @@
+"""The work queue: keys of runs that someone should look at.
+
+A key stands in it once, however many events named it; it is worked on by one worker at
+a time, and comes again if it was named meanwhile. One heap holds every time-based duty:
+retries with back-off and jitter, and the wake-up time that a decision asked for. State
+is in memory only: after a restart, listing the resources fills it again.
+
+`Backlog` is the arithmetic (the time is an argument); `WorkQueue` lets workers wait.
+"""
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+
+from argus_operator.views import Key
+
+FIRST_RETRY = 1.0
+LAST_RETRY = 300.0
+"""Seconds of back-off after the first failure, and at most."""
+
+
+class Backlog:
+    """Which key is due when. Not thread-safe; times are seconds of a monotonic clock."""
+
+    def __init__(self, jitter: random.Random) -> None:
+        self._jitter = jitter
+        self._ready: dict[Key, float] = {}
+        """Due now, oldest first, with the time since when."""
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        """Named while a worker had it."""
+        self._heap: list[tuple[float, Key]] = []
+        self._wake_at: dict[Key, float] = {}
+        """The valid entry of each key in the heap; others are leftovers."""
+        self._failures: dict[Key, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def add(self, key: Key, now: float) -> None:
+        """Makes the key due at once."""
+        if key in self._working:
+            self._again.add(key)
+        else:
+            self._ready.setdefault(key, now)
+
+    def wake(self, key: Key, at: float | None) -> None:
+        """Sets the one time at which the key comes by itself; None: never."""
+        if at is None:
+            self._wake_at.pop(key, None)
+        else:
+            self._wake_at[key] = at
+            heapq.heappush(self._heap, (at, key))
+
+    def take(self, now: float) -> Key | None:
+        """Returns a key that is due and gives it to the caller, who must call `done`."""
+        while self._heap and self._heap[0][0] <= now:
+            at, key = heapq.heappop(self._heap)
+            if self._wake_at.get(key) == at:
+                del self._wake_at[key]
+                self.add(key, now)
+        if not self._ready:
+            return None
+        key = next(iter(self._ready))
+        del self._ready[key]
+        self._working.add(key)
+        return key
+
+    def done(self, key: Key, now: float) -> None:
+        """Takes a key back that was worked on without a failure."""
+        self._failures.pop(key, None)
+        self._release(key, now)
+
+    def failed(self, key: Key, now: float) -> float:
+        """Takes a key back that failed; returns the seconds until it comes again."""
+        failures = self._failures.get(key, 0) + 1
+        self._failures[key] = failures
+        longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 16))
+        pause = longest * self._jitter.uniform(0.5, 1.0) if failures > 1 else longest
+        self._again.discard(key)
+        self._working.discard(key)
+        self.wake(key, now + pause)
+        return pause
+
+    def failures(self, key: Key) -> int:
+        """Returns how often the key has failed in a row."""
+        return self._failures.get(key, 0)
+
+    def next_wake(self) -> float | None:
+        """Returns when `take` may have something again, if nothing is added."""
+        while self._heap and self._wake_at.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def oldest(self, now: float) -> float:
+        """Returns for how long the longest waiting due key has been waiting, in seconds."""
+        return now - next(iter(self._ready.values())) if self._ready else 0.0
+
+    def _release(self, key: Key, now: float) -> None:
+        self._working.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self._ready.setdefault(key, now)
+
+
+class WorkQueue:
+    """A backlog that workers can wait for, in one event loop."""
+
+    def __init__(self, clock: Callable[[], float], jitter: random.Random) -> None:
+        self._backlog = Backlog(jitter)
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    def add(self, key: Key) -> None:
+        self._backlog.add(key, self._clock())
+        self._changed.set()
+
+    def wake_in(self, key: Key, seconds: float | None) -> None:
+        """Sets or clears the time after which the key comes by itself."""
+        self._backlog.wake(key, None if seconds is None else self._clock() + seconds)
+        self._changed.set()
+
+    async def take(self) -> Key:
+        """Waits for a key that is due. The caller must call `done` or `failed`."""
+        while (key := self._backlog.take(self._clock())) is None:
+            self._changed.clear()
+            next_wake = self._backlog.next_wake()
+            pause = None if next_wake is None else max(0.0, next_wake - self._clock())
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        if len(self._backlog):
+            self._changed.set()
+        return key
+
+    def done(self, key: Key) -> None:
+        self._backlog.done(key, self._clock())
+        self._changed.set()
+
+    def failed(self, key: Key) -> float:
+        """Returns the seconds until the key comes again."""
+        pause = self._backlog.failed(key, self._clock())
+        self._changed.set()
+        return pause
+
+    def failures(self, key: Key) -> int:
+        return self._backlog.failures(key)
+
+    def oldest(self) -> float:
+        """Returns for how long the longest waiting due key has been waiting, in seconds."""
+        return self._backlog.oldest(self._clock())

@@ -1,0 +1,62 @@
+"""Fills what a run leaves open from the chart's defaults. Pure."""
+
+from argus_contract.spec import ArgusTrainingJobSpec, StorageSpec
+from argus_contract.status import Resolved
+from argus_operator.configuration import Defaults
+
+
+class Unresolvable(Exception):
+    """Neither the run nor the chart says something that is needed."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """One CamelCase word."""
+
+
+def resolve(spec: ArgusTrainingJobSpec, defaults: Defaults) -> Resolved:
+    """Returns what the run really uses. Raises Unresolvable."""
+    return Resolved(
+        image=_one_of(spec.image, defaults.image, "image", "defaults.image", "NoImage"),
+        checkpoint_uri=_one_of(
+            spec.checkpoint.uri,
+            defaults.checkpoint_uri,
+            "checkpoint.uri",
+            "defaults.checkpoint.uri",
+            "NoCheckpointUri",
+        ),
+        output_uri=_one_of(
+            spec.output.uri,
+            defaults.output_uri,
+            "output.uri",
+            "defaults.output.uri",
+            "NoOutputUri",
+        ),
+        storage=_resolve_storage(spec.storage, defaults.storage),
+        resources_per_node=spec.resources_per_node or defaults.resources_per_node,
+    )
+
+
+def _one_of(own: str | None, default: str | None, field: str, value: str, reason: str) -> str:
+    if found := own or default:
+        return found
+    raise Unresolvable(
+        reason,
+        f"spec.{field} is empty and the chart has no {value}: set spec.{field} in the "
+        f"ArgusTrainingJob, or {value} in the Helm values for all runs",
+    )
+
+
+def _resolve_storage(own: StorageSpec, default: StorageSpec) -> StorageSpec:
+    """Field by field; the two ways to identify count as one field."""
+    identified = own if own.secret_ref or own.service_account_name else default
+    return StorageSpec(
+        endpoint=own.endpoint if own.endpoint is not None else default.endpoint,
+        region=own.region if own.region is not None else default.region,
+        path_style=own.path_style if own.path_style is not None else default.path_style,
+        secret_ref=identified.secret_ref,
+        service_account_name=identified.service_account_name,
+        outage_tolerance_seconds=own.outage_tolerance_seconds
+        if own.outage_tolerance_seconds is not None
+        else default.outage_tolerance_seconds,
+    )

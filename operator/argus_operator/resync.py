@@ -1,0 +1,78 @@
+"""Lists everything at start and every 10 minutes: what a watch missed is found.
+
+At start it fills the cache before the first decision. Later it is a check of the
+watches: news that a list brings, and that no event brought within a grace period, was
+missed; two passes in a row with missed news mean that a watch is dead (see `health`).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from argus_operator.children import Children
+from argus_operator.cluster import Cluster
+from argus_operator.errors import OperatorError
+from argus_operator.queue import WorkQueue
+
+INTERVAL_SECONDS = 600.0
+GRACE_SECONDS = 5.0
+"""An event is at most this much later than a list that shows the same."""
+RETRY_SECONDS = 15.0
+
+_log = structlog.get_logger()
+
+
+class Resync:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        children: Children,
+        queue: WorkQueue,
+        namespaces: Sequence[str],
+    ) -> None:
+        self._cluster = cluster
+        self._children = children
+        self._queue = queue
+        self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self.passes_with_missed_news = 0
+        """In a row, up to now."""
+
+    async def fill(self) -> None:
+        """The first pass: everything is news. Raises errors of `errors.py`."""
+        for namespace in self._namespaces:
+            self._children.correct_jobs(*await self._cluster.list_jobs(namespace), namespace)
+            self._children.correct_pods(*await self._cluster.list_pods(namespace), namespace)
+            await self._enqueue_runs(namespace)
+
+    async def run(self) -> None:
+        """Passes for ever, after the first."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            try:
+                await self.check()
+            except OperatorError as error:
+                _log.warning("resync failed", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def check(self, grace: float = GRACE_SECONDS) -> None:
+        """One pass: lists, waits for events that are on their way, and compares."""
+        missed = 0
+        for namespace in self._namespaces:
+            jobs = await self._cluster.list_jobs(namespace)
+            pods = await self._cluster.list_pods(namespace)
+            await asyncio.sleep(grace)
+            news = self._children.correct_jobs(*jobs, namespace)
+            news |= self._children.correct_pods(*pods, namespace)
+            for key in news:
+                self._queue.add(key)
+            missed += len(news)
+            await self._enqueue_runs(namespace)
+        self.passes_with_missed_news = self.passes_with_missed_news + 1 if missed else 0
+        if missed:
+            _log.warning("resync found what no event told", runs=missed)
+
+    async def _enqueue_runs(self, namespace: str | None) -> None:
+        for key in await self._cluster.list_runs(namespace):
+            self._queue.add(key)

@@ -1,0 +1,49 @@
+"""Writes status: the only writer, once per reconcile, and only what has changed.
+
+Server-side apply with the resourceVersion that was read: a resource that was deleted
+and made again meanwhile cannot inherit the status of the old one (Conflict: observe
+again). Progress shares a budget of writes; a new phase does not wait for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from argus_contract.status import ArgusTrainingJobStatus
+from argus_operator.cluster import Cluster
+from argus_operator.policies.wake import WRITES_PER_SECOND
+from argus_operator.views import RunView
+
+
+class StatusWriter:
+    def __init__(self, cluster: Cluster, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._next_slot = 0.0
+
+    async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> bool:
+        """Returns whether there was something to write. Raises Conflict."""
+        if not differs(run.status, status):
+            return False
+        if status.phase == run.status.phase:
+            await self._wait_for_slot()
+        await self._cluster.apply_status(run, status.to_wire())
+        return True
+
+    async def _wait_for_slot(self) -> None:
+        now = self._clock()
+        slot = max(now, self._next_slot)
+        self._next_slot = slot + 1 / WRITES_PER_SECOND
+        if slot > now:
+            await asyncio.sleep(slot - now)
+
+
+def differs(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> bool:
+    """Says whether a write is worth it: a newer time stamp alone is no change."""
+    return _without_clock(before) != _without_clock(after)
+
+
+def _without_clock(status: ArgusTrainingJobStatus) -> ArgusTrainingJobStatus:
+    if status.progress is None:
+        return status
+    progress = status.progress.model_copy(update={"last_update_time": None})
+    return status.model_copy(update={"progress": progress})

@@ -1,0 +1,309 @@
+"""What the operator knows of objects in the cluster: small frozen values.
+
+Raw JSON of the API server is read here and nowhere else. A Job or a pod is cut down to
+what policies ask about, so that the cache of thousands of them stays small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from argus_contract.names import (
+    COPIED_LABELS,
+    LABEL_RUN_NAME,
+    TRAINER_CONTAINER,
+)
+from argus_contract.progress import ProgressReport
+from argus_contract.spec import ArgusTrainingJobSpec
+from argus_contract.status import ArgusTrainingJobStatus
+
+Raw = Mapping[str, Any]
+"""An object as the API server sends it."""
+
+
+class Key(NamedTuple):
+    """Names a run: all that an event carries into the queue."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """An ArgusTrainingJob."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    generation: int
+    created: datetime
+    deleting: bool
+    labels: Mapping[str, str]
+    """Only those that are copied to children."""
+    spec: ArgusTrainingJobSpec | None
+    spec_errors: tuple[str, ...]
+    """Why `spec` is None: field, value and rule of each error."""
+    status: ArgusTrainingJobStatus
+
+
+class JobEnd(StrEnum):
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """A Job of ours."""
+
+    key: Key
+    """The run that its label names."""
+    name: str
+    uid: str
+    resource_version: int
+    owner_uid: str | None
+    """Uid of the controlling resource."""
+    created: datetime
+    deleting: bool = False
+    suspended: bool = False
+    suspended_message: str | None = None
+    failed: int = 0
+    """Pods that counted against backoffLimit."""
+    end: JobEnd | None = None
+    end_reason: str | None = None
+    end_message: str | None = None
+    ended: datetime | None = None
+
+    @property
+    def generation(self) -> int:
+        """Number of this Job among those of its run, from 1 (see `run_key.job_name`)."""
+        suffix = self.name.rpartition("-")[2]
+        return int(suffix) if suffix.isdigit() else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How the trainer container ended."""
+
+    code: int
+    reason: str | None
+    """Kubernetes' word: Completed, Error, OOMKilled, ..."""
+    started: datetime | None
+    finished: datetime | None
+    message: str | None
+    """The termination message if it is not a report."""
+    report: ProgressReport | None
+    """The trainer's last words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hindrance:
+    """Why something does not start, in the words of whoever said so."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodView:
+    """A trainer pod."""
+
+    key: Key
+    name: str
+    uid: str
+    resource_version: int
+    owner_uid: str | None
+    """Uid of its Job."""
+    created: datetime
+    deleting: bool = False
+    phase: str = "Pending"
+    node: str | None = None
+    ip: str | None = None
+    ready: bool = False
+    started: datetime | None = None
+    """When the trainer container started."""
+    running: bool = False
+    unschedulable: Hindrance | None = None
+    waiting: Hindrance | None = None
+    """State `waiting` of the container."""
+    disruption: Hindrance | None = None
+    """Condition DisruptionTarget."""
+    exit: Exit | None = None
+    pod_reason: str | None = None
+    """`status.reason`, for example Evicted."""
+    image_digest: str | None = None
+    gone: bool = False
+    """True for the last picture of a pod that is no longer in the API server."""
+
+    @property
+    def live(self) -> bool:
+        """True while its trainer runs or may still start."""
+        return not (self.gone or self.exit or self.phase in ("Succeeded", "Failed"))
+
+
+def read_time(text: object) -> datetime | None:
+    """Reads a metav1.Time or MicroTime."""
+    return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
+
+
+def _created(metadata: Raw) -> datetime:
+    return read_time(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC)
+
+
+def _controller_uid(metadata: Raw) -> str | None:
+    owners = metadata.get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+
+
+def _conditions(status: Raw) -> dict[str, Raw]:
+    return {
+        entry["type"]: entry
+        for entry in status.get("conditions") or ()
+        if entry["status"] == "True"
+    }
+
+
+def read_run(raw: Raw) -> RunView:
+    """Reads an ArgusTrainingJob; what is wrong with its spec stands in `spec_errors`."""
+    metadata = raw["metadata"]
+    spec, errors = _read_spec(raw.get("spec") or {})
+    return RunView(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata.get("generation", 1),
+        created=_created(metadata),
+        deleting="deletionTimestamp" in metadata,
+        labels={k: v for k, v in (metadata.get("labels") or {}).items() if k in COPIED_LABELS},
+        spec=spec,
+        spec_errors=errors,
+        status=read_status(raw.get("status") or {}),
+    )
+
+
+def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
+    try:
+        return ArgusTrainingJobSpec.model_validate(raw), ()
+    except ValidationError as error:
+        return None, tuple(
+            f"spec.{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+            for entry in error.errors(include_url=False, include_context=False)
+        )
+
+
+def read_status(raw: Raw) -> ArgusTrainingJobStatus:
+    """Reads a status, leaving out parts that this version does not understand.
+
+    A status of a newer or older operator must neither stop this one nor hide that a run
+    has ended.
+    """
+    kept = dict(raw)
+    while True:
+        try:
+            return ArgusTrainingJobStatus.model_validate(kept)
+        except ValidationError as error:
+            strange = {str(entry["loc"][0]) for entry in error.errors() if entry["loc"]} & set(kept)
+            if not strange:
+                return ArgusTrainingJobStatus()
+            kept = {name: value for name, value in kept.items() if name not in strange}
+
+
+def run_key_of_child(raw: Raw) -> Key | None:
+    """Returns the run that a Job or pod of ours belongs to, by its label."""
+    metadata = raw["metadata"]
+    name = (metadata.get("labels") or {}).get(LABEL_RUN_NAME)
+    return Key(metadata["namespace"], name) if name else None
+
+
+def read_job(raw: Raw) -> JobView | None:
+    """Reads a Job; None if it carries no label of ours."""
+    key = run_key_of_child(raw)
+    if key is None:
+        return None
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    conditions = _conditions(status)
+    end = next((kind for kind in JobEnd if kind.value in conditions), None)
+    ended = conditions.get(end.value, {}) if end else {}
+    suspended = bool(spec.get("suspend"))
+    return JobView(
+        key=key,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        owner_uid=_controller_uid(metadata),
+        created=_created(metadata),
+        deleting="deletionTimestamp" in metadata,
+        suspended=suspended,
+        suspended_message=conditions.get("Suspended", {}).get("message") if suspended else None,
+        failed=status.get("failed") or 0,
+        end=end,
+        end_reason=ended.get("reason"),
+        end_message=ended.get("message"),
+        ended=read_time(status.get("completionTime") or ended.get("lastTransitionTime")),
+    )
+
+
+def read_pod(raw: Raw) -> PodView | None:
+    """Reads a pod; None if it carries no label of ours."""
+    key = run_key_of_child(raw)
+    if key is None:
+        return None
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
+    container: Raw = next(
+        (c for c in status.get("containerStatuses") or () if c["name"] == TRAINER_CONTAINER), {}
+    )
+    state: Raw = container.get("state") or {}
+    running, terminated = state.get("running"), state.get("terminated")
+    image_id = str(container.get("imageID") or "")
+    return PodView(
+        key=key,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        owner_uid=_controller_uid(metadata),
+        created=_created(metadata),
+        deleting="deletionTimestamp" in metadata,
+        phase=status.get("phase") or "Pending",
+        node=spec.get("nodeName"),
+        ip=status.get("podIP"),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        started=read_time((running or terminated or {}).get("startedAt")),
+        running=running is not None,
+        unschedulable=_hindrance(conditions.get("PodScheduled"), "False"),
+        waiting=_hindrance(state.get("waiting"), None),
+        disruption=_hindrance(conditions.get("DisruptionTarget"), "True"),
+        exit=_read_exit(terminated) if terminated else None,
+        pod_reason=status.get("reason"),
+        image_digest=image_id[image_id.index("sha256:") :] if "sha256:" in image_id else None,
+    )
+
+
+def _hindrance(raw: Raw | None, status: str | None) -> Hindrance | None:
+    if raw is None or (status is not None and raw.get("status") != status):
+        return None
+    return Hindrance(reason=raw.get("reason") or "Unknown", message=raw.get("message") or "")
+
+
+def _read_exit(raw: Raw) -> Exit:
+    text = raw.get("message")
+    report = None
+    if text:
+        try:
+            report = ProgressReport.model_validate_json(text)
+        except ValidationError:  # not our trainer, or killed while writing: keep the text
+            report = None
+    return Exit(
+        code=raw.get("exitCode", 0),
+        reason=raw.get("reason"),
+        started=read_time(raw.get("startedAt")),
+        finished=read_time(raw.get("finishedAt")),
+        message=None if report else text,
+        report=report,
+    )

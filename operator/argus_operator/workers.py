@@ -1,0 +1,57 @@
+"""Workers: take a key from the queue, reconcile it, put it back.
+
+Bounded concurrency; each reconcile has a deadline, so that nothing can hold a worker for
+good. A conflict is no failure: someone wrote meanwhile, look again at once.
+"""
+
+import asyncio
+
+import structlog
+
+from argus_operator.errors import Conflict, OperatorError
+from argus_operator.queue import WorkQueue
+from argus_operator.reconcile import Reconciler
+from argus_operator.views import Key
+
+NUM_WORKERS = 16
+DEADLINE_SECONDS = 60.0
+
+_log = structlog.get_logger()
+
+
+async def work(queue: WorkQueue, reconciler: Reconciler) -> None:
+    """Works until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(NUM_WORKERS):
+            group.create_task(_work(queue, reconciler))
+
+
+async def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
+    while True:
+        key = await queue.take()
+        await _handle(key, queue, reconciler)
+
+
+async def _handle(key: Key, queue: WorkQueue, reconciler: Reconciler) -> None:
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            wake_in = await reconciler.reconcile(key)
+    except Conflict:
+        queue.add(key)
+        queue.done(key)
+    except (OperatorError, TimeoutError) as error:
+        _retry(key, queue, f"{type(error).__name__}: {error}")
+    except Exception as error:
+        # A bug met by one run must not stop the others; it is retried, loudly.
+        _log.exception("reconcile failed", run=str(key))
+        _retry(key, queue, f"{type(error).__name__}: {error}")
+    else:
+        queue.wake_in(key, wake_in)
+        queue.done(key)
+
+
+def _retry(key: Key, queue: WorkQueue, error: str) -> None:
+    pause = queue.failed(key)
+    _log.warning(
+        "retry", run=str(key), failures=queue.failures(key), again_in=round(pause), error=error
+    )
