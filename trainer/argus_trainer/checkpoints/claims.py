@@ -16,8 +16,8 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, ClaimEnd, StepManifest
 from argus_contract.model import Model
 from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
-from argus_trainer.checkpoints.records import read, write_new
 from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
+from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
 M = TypeVar("M", bound=Model)

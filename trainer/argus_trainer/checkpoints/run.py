@@ -11,8 +11,8 @@ from typing import TypeVar
 from argus_contract import layout
 from argus_contract.model import Model
 from argus_contract.plan import Plan, Statistics
-from argus_trainer.checkpoints.records import read, write_new
 from argus_trainer.errors import ObjectExists, ObjectNotFound
+from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
 M = TypeVar("M", bound=Model)

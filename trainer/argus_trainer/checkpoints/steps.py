@@ -21,7 +21,6 @@ from argus_contract.digests import wire_bytes
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, Final, StepManifest, TensorFile
 from argus_trainer.checkpoints.claims import Claims
-from argus_trainer.checkpoints.records import read, write_new
 from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSave
 from argus_trainer.errors import (
     ConfigurationError,
@@ -31,6 +30,7 @@ from argus_trainer.errors import (
     StorageError,
     SupersededError,
 )
+from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
 NUM_KEPT = 3

@@ -1,4 +1,4 @@
-"""Reading and writing the JSON records of a run, with their version checked first.
+"""Reading and writing JSON records, with their contract version checked first.
 
 A record of another contract version is refused and never half understood: a newer trainer
 may have written what this one would misread.
