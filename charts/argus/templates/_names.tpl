@@ -1,0 +1,63 @@
+{{- define "argus.name" -}}
+{{ printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "argus.labels" -}}
+app.kubernetes.io/name: argus
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "argus.selector" -}}
+app.kubernetes.io/name: argus
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "argus.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{- /* What the operator does in the namespaces that it serves; nothing here reads a Secret. */}}
+{{- define "argus.rules" -}}
+- apiGroups: [argus.tachyon.dev]
+  resources: [argustrainingjobs]
+  verbs: [get, list, watch]
+- apiGroups: [argus.tachyon.dev]
+  resources: [argustrainingjobs/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [list, create, patch]
+{{- end }}
+
+{{- /* The operator's configuration file: the model Configuration in configuration.py. */}}
+{{- define "argus.configuration" -}}
+clusterName: {{ .Values.clusterName | quote }}
+watchNamespaces: {{ .Values.watchNamespaces | toJson }}
+kueueEnabled: {{ .Values.kueue.enabled }}
+progressIntervalSeconds: {{ .Values.progress.intervalSeconds }}
+defaults:
+  {{- with .Values.defaults.image }}
+  image: {{ . | quote }}
+  {{- end }}
+  {{- with .Values.defaults.checkpoint.uri }}
+  checkpointUri: {{ . | quote }}
+  {{- end }}
+  {{- with .Values.defaults.output.uri }}
+  outputUri: {{ . | quote }}
+  {{- end }}
+  storage: {{ .Values.defaults.storage | toJson }}
+  resourcesPerNode: {{ .Values.defaults.resourcesPerNode | toJson }}
+trainer: {{ .Values.trainer | toJson }}
+{{- end }}
