@@ -1,0 +1,146 @@
+"""The data of a run as the loop sees it: batches from any place, and frames for the stock class.
+
+Streaming is a memory budget, not another training: the same batches come whether all blocks
+stay or only those of the current place. In memory at once: the blocks of a group, those that
+are read ahead, and the chunks of one block.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+
+from argus_contract.plan import Plan, Statistics
+from argus_contract.spec import ModelSpec, TrainingSpec
+from argus_trainer.data.batch import Batch, Gather, Part
+from argus_trainer.data.blocks import BlockReader
+from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.frame import rows_of_window
+from argus_trainer.data.grid import Grid
+from argus_trainer.data.order import EpochOrder
+from argus_trainer.data.windows import (
+    SERVER_SHIFT,
+    Lengths,
+    object_steps,
+    training_spans,
+    validation_spans,
+)
+from argus_trainer.storage.store import Store
+
+
+def _go_on() -> None:
+    return None
+
+
+class Dataset:
+    """Training and validation windows of a plan. Holds no open thread between iterations."""
+
+    def __init__(
+        self,
+        store: Store,
+        plan: Plan,
+        statistics: Statistics,
+        model: ModelSpec,
+        training: TrainingSpec,
+        *,
+        prefetch_blocks: int,
+        keep_all_blocks: bool = False,
+        check: Callable[[], None] = _go_on,
+    ) -> None:
+        """`check` is called while an iteration waits for data; what it raises ends it."""
+        self._store, self._plan, self._statistics = store, plan, statistics
+        self._lengths = Lengths.of(model)
+        self._batch_size = training.batch_size
+        self._prefetch_blocks = prefetch_blocks
+        self._check = check
+        grid = Grid(statistics, self._lengths)
+        self._gather = Gather(statistics, self._lengths)
+        cadence = statistics.cadence_seconds
+        self._training = BlockReader(
+            store,
+            plan,
+            statistics,
+            grid,
+            training_spans(plan, cadence, self._lengths),
+            statistics.training_blocks,
+            keep_all=keep_all_blocks,
+        )
+        self._validation = BlockReader(
+            store,
+            plan,
+            statistics,
+            grid,
+            validation_spans(plan, cadence, self._lengths),
+            statistics.validation_blocks,
+            keep_all=keep_all_blocks,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._statistics.steps_per_epoch
+
+    @property
+    def validation_steps(self) -> int:
+        windows = sum(block.windows for block in self._statistics.validation_blocks)
+        return -(-windows // self._batch_size)
+
+    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch (from 0) from `first_step` on; the last may be short.
+
+        Nothing before `first_step` is read. Raises DataError for an object that changed.
+        """
+        order = EpochOrder(
+            [block.windows for block in self._statistics.training_blocks],
+            seed=self._plan.seed,
+            epoch=epoch,
+            mix_width=self._plan.mix_width,
+        )
+        return self._batches(self._training, order, first_step * self._batch_size)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yields all validation windows in the order of time, block by block."""
+        order = EpochOrder([block.windows for block in self._statistics.validation_blocks])
+        return self._batches(self._validation, order, 0)
+
+    def sample_frame(self) -> pd.DataFrame:
+        """Returns the rows of one training window, for `reference.fitted_dataset`."""
+        order = EpochOrder([block.windows for block in self._statistics.training_blocks])
+        group = order.groups[0]
+        with self._training.ahead(group.blocks, 0, self._check) as take:
+            return self.frame(int(take().ids[0]))
+
+    def frame(self, window_id: int) -> pd.DataFrame:
+        """Returns the rows of a window as the stock TimeSeriesDataSet takes them, by time."""
+        server = self._statistics.servers[window_id >> SERVER_SHIFT]
+        end = window_id & ((1 << SERVER_SHIFT) - 1)
+        first = end - self._lengths.window + 1
+        chunks = []
+        for pinned in self._plan.objects[: self._plan.split.validation_end]:
+            steps = object_steps(pinned, self._statistics.cadence_seconds)
+            if steps[1] > first and steps[0] <= end:
+                chunks.append((ChunkFile(self._store, pinned), steps))
+        return rows_of_window(chunks, self._statistics, server, first, end)
+
+    def _batches(self, reader: BlockReader, order: EpochOrder, place: int) -> Iterator[Batch]:
+        groups = order.groups_from(place)
+        upcoming = [block for group in groups for block in group.blocks]
+        parts: list[Part] = []
+        missing = self._batch_size
+        with reader.ahead(upcoming, self._prefetch_blocks, self._check) as take:
+            for group in groups:
+                blocks = {index: take() for index in group.blocks}
+                permutation = order.permutation(group)
+                at = max(place - group.begin, 0)
+                while at < group.windows:
+                    drawn = permutation[at : at + missing]
+                    parts += [
+                        (blocks[draw.block], draw.windows) for draw in order.draws(group, drawn)
+                    ]
+                    at += len(drawn)
+                    missing -= len(drawn)
+                    if not missing:
+                        batch = self._gather.batch(parts)
+                        parts, missing = [], self._batch_size
+                        yield batch
+            if parts:
+                yield self._gather.batch(parts)
+

@@ -1,0 +1,64 @@
+"""Rows of one window as pytorch-forecasting's TimeSeriesDataSet takes them.
+
+A consumer of a bundle makes such a frame from metrics of its own: raw units, one row for each
+observed step, `time_idx` = seconds since 1970 // cadence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from argus_contract.plan import Statistics
+from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.inputs import Inputs
+from argus_trainer.data.place import place
+from argus_trainer.data.schema import PROFILE, SERVER, STATUS, calendar
+
+TIME = "time_idx"
+UNKNOWN = "nan"
+"""Label of a state that a row does not have; the stock encoder gives it code 0."""
+
+
+def frame_columns(statistics: Statistics) -> tuple[str, ...]:
+    """Returns the columns that a frame needs."""
+    inputs = Inputs.of(statistics)
+    labels = (PROFILE, STATUS) if inputs.has_status else (PROFILE,)
+    return (TIME, SERVER, *labels, *inputs.calendar, *inputs.metrics)
+
+
+def rows_of_window(
+    chunks: Sequence[tuple[ChunkFile, tuple[int, int]]],
+    statistics: Statistics,
+    server: str,
+    first: int,
+    end: int,
+) -> pd.DataFrame:
+    """Returns the observed rows of `server` in the steps [first, end], by time.
+
+    `chunks` are files with their own steps. A feature without a value gets its center, which
+    is what the scaled inputs hold there.
+    """
+    inputs = Inputs.of(statistics)
+    frames = []
+    for chunk, steps in chunks:
+        columns = chunk.columns(inputs.metrics, status=inputs.has_status, profile=False)
+        codes = np.array([0 if n == server else -1 for n in columns.servers.values], dtype=np.int64)
+        placed = place(columns, codes, steps, statistics.cadence_seconds, len(inputs.targets))
+        rows = placed.rows[np.argsort(placed.steps)]
+        frame = pd.DataFrame(columns.values[rows], columns=list(inputs.metrics))
+        frame.insert(0, TIME, columns.seconds[rows] // statistics.cadence_seconds)
+        if columns.status is not None:
+            labels = np.array([*columns.status.values, UNKNOWN], dtype=object)
+            frame[STATUS] = labels[columns.status.codes[rows]]
+        frames.append(frame)
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame[(frame[TIME] >= first) & (frame[TIME] <= end)].reset_index(drop=True)
+    steps_n = frame[TIME].to_numpy(dtype=np.int64)
+    for name in inputs.calendar:
+        frame[name] = calendar(steps_n, statistics.cadence_seconds, name)
+    for feature in statistics.features:
+        frame[feature.name] = frame[feature.name].fillna(feature.scaler.center)
+    frame[SERVER] = server
+    frame[PROFILE] = statistics.profiles[statistics.servers.index(server)]
+    return frame[list(frame_columns(statistics))]
