@@ -1,16 +1,19 @@
 """What a bundle is made of: values that every retry of publishing knows alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pytorch_forecasting import TimeSeriesDataSet
 from torch import Tensor
+
+if TYPE_CHECKING:  # its import takes many seconds, and only its type is needed here
+    from pytorch_forecasting import TimeSeriesDataSet
 
 from argus_contract.ledger import Final, StepManifest
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +46,5 @@ class BundleContent:
     """Axis Q of a prediction."""
     weights: Mapping[str, Tensor]
     """The whole state_dict of the published weights, on the CPU."""
-    reference: TimeSeriesDataSet
+    reference: "TimeSeriesDataSet"
     """Fitted dataset: what the pickle is taken from."""

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import pickle
+from collections.abc import Mapping
 from datetime import datetime
 
 import safetensors.torch
@@ -29,9 +30,9 @@ def files_of(content: BundleContent) -> dict[str, bytes]:
     """Returns the files of a bundle by name; MANIFEST.json is made from them."""
     return {
         "model.safetensors": _model(content),
-        "config.json": _json(dict(content.network)),
+        "config.json": _json(content.network),
         "dataset_parameters.pkl": _dataset_parameters(content),
-        "server_mapping.json": _json(dict(server_mapping(content.statistics.servers))),
+        "server_mapping.json": _json(server_mapping(content.statistics.servers)),
         "training_info.json": _json(_training_info(content)),
     }
 
@@ -128,5 +129,5 @@ def _text(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _json(document: dict[str, Json]) -> bytes:
+def _json(document: Mapping[str, Json]) -> bytes:
     return (json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()

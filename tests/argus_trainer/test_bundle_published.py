@@ -1,0 +1,143 @@
+"""The list of published bundles: one record per run, one current model."""
+
+import hashlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from argus_contract.digests import wire_bytes
+from argus_contract.layout import published
+from argus_contract.ledger import BundleFile, BundleManifest, PublishedRecord
+from argus_contract.status import PublishedState
+from argus_trainer.bundle.publish import artifact_of, find_published, publish, reserve_name
+from argus_trainer.errors import DataError, ObjectNotFound
+from argus_trainer.storage.store import Store
+
+NOW = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+
+
+@pytest.fixture
+def output(store_at) -> Store:
+    return store_at("models")
+
+
+def written(output: Store, bundle: str, run_key: str, *, data_ends_on: int = 1) -> str:
+    """Leaves a bundle of one file, as `write_bundle` would, and returns its name."""
+    data = run_key.encode() * 1000
+    output.put_new(f"{bundle}/model.safetensors", data)
+    manifest = BundleManifest(
+        run_key=run_key,
+        files=(
+            BundleFile(
+                name="model.safetensors", size=len(data), sha256=hashlib.sha256(data).hexdigest()
+            ),
+        ),
+        manifest_digest="d",
+        window_end=datetime(2026, 1, data_ends_on, tzinfo=UTC),
+        seed=42,
+        image="",
+        metrics={},
+        versions={},
+    )
+    output.put_new(f"{bundle}/MANIFEST.json", wire_bytes(manifest))
+    return bundle
+
+
+def current(output: Store) -> PublishedRecord:
+    return PublishedRecord.model_validate_json(output.get("CURRENT"))
+
+
+def test_two_runs_in_one_second_get_two_names(output):
+    assert reserve_name(output, "one", NOW) == "tft_model_20260131_235959"
+    assert reserve_name(output, "two", NOW) == "tft_model_20260201_000000"
+
+
+def test_a_run_that_reserves_again_gets_its_name_again(output):
+    assert reserve_name(output, "one", NOW) == reserve_name(output, "one", NOW)
+
+
+def test_a_published_bundle_is_found_and_current(output):
+    assert find_published(output, "one") is None
+    record = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    assert (record.number, record.current, record.who) == (1, True, "ns/run")
+    assert find_published(output, "one") == record
+    assert find_published(output, "two") is None
+    assert current(output) == record
+    assert record.digest == hashlib.sha256(output.get("tft_model_a/MANIFEST.json")).hexdigest()
+
+
+def test_publishing_again_adds_no_record_and_mends_the_copy(output):
+    bundle = written(output, "tft_model_a", "one")
+    first = publish(output, bundle, who="ns/run")
+    output.put("CURRENT", b"the pod died before it wrote this")
+    assert publish(output, bundle, who="ns/run") == first
+    assert [entry.key for entry in output.list_objects("published/")] == [published(1)]
+    assert current(output) == first
+
+
+def test_a_model_of_older_data_is_recorded_but_not_current(output):
+    newest = publish(output, written(output, "b", "b", data_ends_on=20), who="ns/b")
+    older = publish(output, written(output, "a", "a", data_ends_on=19), who="ns/a")
+    assert (older.number, older.current) == (2, False)
+    assert current(output) == newest
+    again = publish(output, written(output, "c", "c", data_ends_on=20), who="ns/c")
+    assert again.current
+    assert current(output) == again
+    assert artifact_of(output, older).published is PublishedState.SUPERSEDED
+
+
+def test_eight_runs_that_publish_at_once_leave_one_order_and_the_newest_data_current(output):
+    bundles = [
+        written(output, f"bundle{day}", f"run{day}", data_ends_on=day) for day in range(1, 9)
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        records = list(threads.map(lambda bundle: publish(output, bundle, who="ns/r"), bundles))
+    assert sorted(record.number for record in records) == list(range(1, 9))
+    order = sorted(records, key=lambda record: record.number)
+    highest = [max(r.window_end for r in order[: place + 1]) for place in range(8)]
+    assert [r.current for r in order] == [
+        r.window_end == newest for r, newest in zip(order, highest, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"other"])
+def test_a_damaged_bundle_is_never_published(output, damage):
+    bundle = written(output, "tft_model_a", "one")
+    output.put("tft_model_a/model.safetensors", damage)
+    with pytest.raises(DataError, match=r"model\.safetensors is damaged"):
+        publish(output, bundle, who="ns/run")
+    assert output.list_objects("published/") == []
+
+
+def test_a_bundle_without_its_manifest_is_never_published(output):
+    output.put_new("tft_model_a/model.safetensors", b"half")
+    with pytest.raises(ObjectNotFound):
+        publish(output, "tft_model_a", who="ns/run")
+    assert output.list_objects("published/") == []
+
+
+def test_the_artifact_names_every_file_even_of_the_manifest(output):
+    record = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    artifact = artifact_of(output, record)
+    assert artifact.uri == f"{output.uri}/tft_model_a"
+    assert artifact.files == ("model.safetensors", "MANIFEST.json")
+    assert artifact.published is PublishedState.TRUE
+
+
+def test_a_pruned_bundle_is_still_published(output):
+    record = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    output.delete([entry.key for entry in output.list_objects("tft_model_a/")])
+    assert find_published(output, "one") == record
+    assert artifact_of(output, record).files == ()
+
+
+def test_finding_a_published_run_needs_no_torch():
+    check = (
+        "import sys; import argus_trainer.bundle.publish, argus_trainer.checkpoints.claims, "
+        "argus_trainer.checkpoints.run; sys.exit('torch' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    assert subprocess.run([sys.executable, "-c", check], env=environment).returncode == 0
