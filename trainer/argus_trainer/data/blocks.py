@@ -106,9 +106,7 @@ class BlockReader:
         columns = ChunkFile(self._store, pinned).columns(
             inputs.metrics, status=inputs.has_status, profile=False
         )
-        chunk = self._grid.chunk(
-            columns, object_steps(pinned, self._statistics.cadence_seconds)
-        )
+        chunk = self._grid.chunk(columns, object_steps(pinned, self._statistics.cadence_seconds))
         with self._lock:
             self._chunks[number] = chunk
             while len(self._chunks) > self._most_chunks:

@@ -143,4 +143,3 @@ class Dataset:
                         yield batch
             if parts:
                 yield self._gather.batch(parts)
-

@@ -6,6 +6,7 @@ fast as Arrow's Dataset over a remote file system.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +110,7 @@ class ChunkFile:
             raise DataError(f"{self.name}: a row has no {SERVER}: write the chunk again")
         return servers
 
-    def _seconds(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
+    def _seconds(self, column: "pa.ChunkedArray[Any]") -> NDArray[np.int64]:
         if column.null_count:
             raise DataError(f"{self.name}: a row has no {TIMESTAMP}: write the chunk again")
         if not pa.types.is_timestamp(column.type):
@@ -119,12 +120,10 @@ class ChunkFile:
         return seconds
 
 
-def _labels(column: pa.ChunkedArray) -> Labels:
+def _labels(column: "pa.ChunkedArray[Any]") -> Labels:
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    array: Any = column.combine_chunks()
     codes = pc.fill_null(array.indices, -1).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return Labels(codes=codes, values=tuple(str(value) for value in array.dictionary.to_pylist()))
 

@@ -78,9 +78,7 @@ class Grid:
         """Returns a chunk with the steps [start, end) on the grid."""
         codes = [self._code_of_server.get(name, -1) for name in columns.servers.values]
         num_targets = len(self._targets)
-        placed = place(
-            columns, np.array(codes, dtype=np.int64), steps, self._cadence, num_targets
-        )
+        placed = place(columns, np.array(codes, dtype=np.int64), steps, self._cadence, num_targets)
         shape = (len(self._code_of_server), steps[1] - steps[0])
         at = (placed.servers, placed.steps)
         raw = columns.values[placed.rows]

@@ -29,9 +29,8 @@ class Moments:
         count = np.bincount(groups, minlength=num_groups).astype(np.float64)
         sums = np.bincount(groups, weights=values, minlength=num_groups)
         mean = np.divide(sums, count, out=np.zeros(num_groups), where=count > 0)
-        squares = np.bincount(
-            groups, weights=(values - mean[groups]) ** 2, minlength=num_groups
-        )
+        apart = (values - mean[groups]) ** 2
+        squares: Floats = np.bincount(groups, weights=apart, minlength=num_groups).astype(float)
         return cls(count=count, mean=mean, squares=squares)
 
     @classmethod
@@ -63,17 +62,13 @@ class Moments:
     def at(self, groups: Sequence[int]) -> "Moments":
         """Returns the moments of some groups, in that order."""
         index = list(groups)
-        return Moments(
-            count=self.count[index], mean=self.mean[index], squares=self.squares[index]
-        )
+        return Moments(count=self.count[index], mean=self.mean[index], squares=self.squares[index])
 
     @property
     def deviation(self) -> Floats:
         """Standard deviation of each group; 0 without values."""
         return np.sqrt(
-            np.divide(
-                self.squares, self.count, out=np.zeros(len(self.count)), where=self.count > 0
-            )
+            np.divide(self.squares, self.count, out=np.zeros(len(self.count)), where=self.count > 0)
         )
 
     def _padded(self, size: int) -> "Moments":

@@ -59,9 +59,7 @@ class EpochOrder:
         for first in range(0, len(filled), mix_width):
             members = tuple(filled[first : first + mix_width])
             windows = int(self._windows[list(members)].sum())
-            groups.append(
-                Group(index=len(groups), blocks=members, begin=begin, windows=windows)
-            )
+            groups.append(Group(index=len(groups), blocks=members, begin=begin, windows=windows))
             begin += windows
         self.groups = tuple(groups)
         self.windows = begin

@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from argus_contract.launch import Launch
 from argus_contract.plan import PinnedObject, Plan, Split
@@ -133,7 +134,7 @@ def _from_names(store: Store, listing: list[ObjectInfo]) -> tuple[PinnedObject, 
             )
         starts[info.key] = start
     ordered = sorted(set(starts.values()))
-    apart = [after - before for before, after in zip(ordered, ordered[1:], strict=False)]
+    apart = [after - before for before, after in pairwise(ordered)]
     length = min(apart, default=timedelta(seconds=CHUNK_SECONDS))
     return tuple(
         PinnedObject(

@@ -7,6 +7,7 @@ resolution by a chain of stock callables for the same reason.
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,8 @@ def fitted_dataset(
     inputs = Inputs.of(statistics)
     normalizers = [_normalizer(target, statistics) for target in statistics.targets]
     several = len(normalizers) > 1
+    together = MultiNormalizer(normalizers)
+    together.fitted_ = True  # or the stock class fits all of them again
     return TimeSeriesDataSet(
         frame.copy(),
         time_idx=TIME,
@@ -58,7 +61,7 @@ def fitted_dataset(
         add_relative_time_idx=True,
         add_target_scales=True,
         add_encoder_length=False,
-        target_normalizer=MultiNormalizer(normalizers) if several else normalizers[0],
+        target_normalizer=together if several else normalizers[0],
         categorical_encoders=_encoders(statistics),
         scalers=_scalers(statistics),
     )
@@ -105,11 +108,12 @@ def _standard(name: str, scaler: Scaler) -> StandardScaler:
 
 
 def _normalizer(target: TargetStatistics, statistics: Statistics) -> GroupNormalizer:
-    clip = partial(torch.clamp, min=target.resolution)
+    # A chain calls its parts in turn; it takes any callable, whatever its annotation says.
+    steps: list[Any] = [partial(torch.clamp, min=target.resolution), softplus_inv]
     normalizer = GroupNormalizer(
         groups=[SERVER],
         transformation={
-            "forward": ComposeTransform([clip, softplus_inv]),
+            "forward": ComposeTransform(steps),
             "reverse": F.softplus,
             "inverse_torch": SoftplusTransform(),
         },

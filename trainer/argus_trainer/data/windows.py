@@ -118,7 +118,7 @@ def window_positions(
     longer than MAX_GAP_STEPS, and enough observed steps on both sides of its middle: these
     are the windows that the stock class, too, finds in the rows that are there.
     """
-    servers, steps = observed_ST.shape
+    steps = observed_ST.shape[1]
     window, encoder = lengths.window, lengths.encoder
     index_T = np.arange(steps, dtype=np.int32)
     last_seen_ST = np.maximum.accumulate(np.where(observed_ST, index_T, -steps), axis=1)

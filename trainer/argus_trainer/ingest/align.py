@@ -35,9 +35,8 @@ def align(rows: pd.DataFrame, cadence_seconds: int) -> Aligned:
     merged = int(binned.duplicated(keys).sum())
     if merged:
         ordered = binned.loc[single[TIMESTAMP].sort_values(kind="stable").index]
-        how = {
-            name: "last" if name in LABELS else "mean" for name in binned.columns if name not in keys
-        }
+        others = [name for name in binned.columns if name not in keys]
+        how = {name: "last" if name in LABELS else "mean" for name in others}
         binned = ordered.groupby(keys, as_index=False, sort=False).agg(how)
     return Aligned(
         rows=binned.sort_values(keys, kind="stable", ignore_index=True),

@@ -7,6 +7,7 @@ all others are left behind. Price: a file is held in memory as a whole.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
@@ -66,9 +67,7 @@ def _table(path: Path) -> pa.Table:
         # Clocks stay text here: their zone is decided in one place.
         with pyarrow.csv.open_csv(path) as head:
             text = {
-                field.name: pa.string()
-                for field in head.schema
-                if pa.types.is_temporal(field.type)
+                field.name: pa.string() for field in head.schema if pa.types.is_temporal(field.type)
             }
         convert = pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=True)
         return pyarrow.csv.read_csv(path, convert_options=convert)
@@ -108,7 +107,7 @@ def _names(path: Path, columns: list[str], reading: Reading) -> dict[str, str]:
     return taken
 
 
-def _times(path: Path, clock: "pd.Series[pd.Timestamp]", reading: Reading) -> pd.DatetimeIndex:
+def _times(path: Path, clock: "pd.Series[Any]", reading: Reading) -> pd.DatetimeIndex:
     try:
         zone = ZoneInfo(reading.time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -127,11 +126,12 @@ def _times(path: Path, clock: "pd.Series[pd.Timestamp]", reading: Reading) -> pd
     return times.tz_convert("UTC").as_unit("ms")
 
 
-def _parsed(path: Path, clock: "pd.Series[pd.Timestamp]", reading: Reading) -> object:
+def _parsed(path: Path, clock: "pd.Series[Any]", reading: Reading) -> "pd.Series[Any]":
     if pd.api.types.is_datetime64_any_dtype(clock):
         return clock
     if pd.api.types.is_numeric_dtype(clock):
-        return pd.to_datetime(clock, unit=reading.timestamp_unit, utc=True)
+        unit: Any = reading.timestamp_unit
+        return pd.to_datetime(clock, unit=unit, utc=True)
     text = clock.astype(str)
     with_offset = text.str.contains(_HAS_OFFSET)
     if reading.timestamp_format is None and with_offset.any() and not with_offset.all():

@@ -158,7 +158,7 @@ def make_fleet(servers: int, hours: int, seed: int) -> Fleet:
         names=names,
         characters=characters,
         level=rng.uniform(0.75, 1.25, servers),
-        maintenance_hour=6 * 24 + rng.integers(0, 5, servers) + 0.0,
+        maintenance_hour=6 * 24 + np.floor(rng.uniform(0, 5, servers)),
         boot=rng.uniform(24, 24 * 120, servers),
         disk=rng.uniform(25, 75, servers),
         incidents=tuple(incidents),

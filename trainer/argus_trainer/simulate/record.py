@@ -8,6 +8,7 @@ of a thousand servers needs the memory of one chunk.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,12 +65,10 @@ def record(
         )
 
 
-def _noise(
-    rng: np.random.Generator, last_SK: Floats, steps: int, cadence_seconds: int
-) -> Floats:
+def _noise(rng: np.random.Generator, last_SK: Floats, steps: int, cadence_seconds: int) -> Floats:
     """Returns [T, S, K] unit noise that goes on from `last_SK` (an AR(1) process)."""
     keep = float(np.exp(-cadence_seconds / 3600 / _NOISE_HOURS))
-    fresh_TSK = rng.standard_normal((steps, *last_SK.shape)) * np.sqrt(1 - keep**2)
+    fresh_TSK: Floats = rng.standard_normal((steps, *last_SK.shape)) * np.sqrt(1 - keep**2)
     for step in range(steps):
         last_SK = fresh_TSK[step] + keep * last_SK
         fresh_TSK[step] = last_SK
@@ -84,9 +83,7 @@ def _stress(fleet: Fleet, hours_T: Floats) -> _Stress:
         if incident.recovered < hours_T[0] or incident.begin > hours_T[-1]:
             continue
         s = incident.server
-        rising = np.clip(
-            (hours_T - incident.begin) / (incident.break_at - incident.begin), 0, 1
-        )
+        rising = np.clip((hours_T - incident.begin) / (incident.break_at - incident.begin), 0, 1)
         falling = np.clip(
             (incident.recovered - hours_T) / (incident.recovered - incident.repaired), 0, 1
         )
@@ -169,7 +166,8 @@ def _metrics(
 
 def _morning(fleet: Fleet, hour_T1: Floats, week_TS: Floats) -> Floats:
     wakes_S = np.array([c.prefix in MORNING_PREFIXES for c in fleet.characters], dtype=np.float64)
-    return np.exp(-(((hour_T1 - 8.75) / 0.6) ** 2)) * wakes_S * week_TS
+    hump_T1: Floats = np.exp(-(((hour_T1 - 8.75) / 0.6) ** 2))
+    return hump_T1 * wakes_S * week_TS
 
 
 def _in_maintenance(fleet: Fleet, seconds_T: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -213,7 +211,7 @@ def _table(
     time = pa.array(np.repeat(seconds_T * 1000, servers), pa.timestamp("ms", tz="UTC"))
     name = pa.array(np.tile(np.array(fleet.names), steps), pa.string())
     state = pa.array(np.array(STATES)[state_TS.ravel()], pa.string())
-    arrays = {TIMESTAMP: time, SERVER: name, STATUS: state}
+    arrays: dict[str, pa.Array[Any]] = {TIMESTAMP: time, SERVER: name, STATUS: state}
     for metric in METRICS:
         values = columns[metric].ravel()
         if metric in WHOLE_METRICS:
