@@ -6,6 +6,7 @@ A consumer needs no Argus: `TimeSeriesDataSet.from_parameters(pickle, frame)`, t
 is stored under each of them, as a strict load wants it (they are small).
 """
 
+import copy
 import hashlib
 import io
 import json
@@ -77,7 +78,8 @@ def _dataset_parameters(content: BundleContent) -> bytes:
     # Without a memo the bytes depend on values alone, and not on which equal strings happen
     # to be one object in this process.
     pickler.fast = True
-    pickler.dump(content.reference.get_parameters())
+    # A copy, because copying merges the blocks of a data frame as reading it may have done.
+    pickler.dump(copy.deepcopy(content.reference.get_parameters()))
     return buffer.getvalue()
 
 
