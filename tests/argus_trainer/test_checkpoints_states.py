@@ -267,6 +267,13 @@ def test_eight_trainers_that_start_at_once_get_eight_claims(process):
     assert [claim.number for claim in owners] == [8]
 
 
+def test_a_store_that_lets_two_writers_win_is_refused(process, monkeypatch):
+    run = process()
+    monkeypatch.setattr(run.store, "put_new", run.store.put)
+    with pytest.raises(ConfigurationError, match="If-None-Match"):
+        run.claim()
+
+
 def test_the_ledger_tells_how_each_attempt_ended(process):
     run = process()
     first = run.claim("first")

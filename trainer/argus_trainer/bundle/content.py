@@ -1,6 +1,6 @@
 """What a bundle is made of: values that every retry of publishing knows alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:  # its import takes many seconds, and only its type is needed 
 from argus_contract.ledger import Final, StepManifest
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
-
-Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +38,8 @@ class BundleContent:
     manifest: StepManifest
     """Of the final state."""
     outcome: Outcome
-    network: Mapping[str, Json]
-    """Arguments of `TemporalFusionTransformer.from_dataset`, beside the dataset."""
+    network: Mapping[str, object]
+    """JSON: arguments of `TemporalFusionTransformer.from_dataset`, beside the dataset."""
     quantiles: tuple[float, ...]
     """Axis Q of a prediction."""
     weights: Mapping[str, Tensor]

@@ -18,7 +18,7 @@ import safetensors.torch
 import structlog
 from torch import Tensor
 
-from argus_trainer.bundle.content import BundleContent, Json
+from argus_trainer.bundle.content import BundleContent
 
 DATA_CONTRACT_VERSION = "2.0.0"
 PICKLE_PROTOCOL = 4
@@ -83,7 +83,7 @@ def _dataset_parameters(content: BundleContent) -> bytes:
     return buffer.getvalue()
 
 
-def _training_info(content: BundleContent) -> dict[str, Json]:
+def _training_info(content: BundleContent) -> dict[str, object]:
     plan, statistics, outcome = content.plan, content.statistics, content.outcome
     return {
         "data_contract_version": DATA_CONTRACT_VERSION,
@@ -131,5 +131,5 @@ def _text(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _json(document: Mapping[str, Json]) -> bytes:
+def _json(document: Mapping[str, object]) -> bytes:
     return (json.dumps(document, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()

@@ -16,7 +16,7 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, ClaimEnd, StepManifest
 from argus_contract.model import Model
 from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
-from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
+from argus_trainer.errors import ConfigurationError, DataError, ObjectExists, ObjectNotFound
 from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
@@ -40,7 +40,10 @@ class Claims:
         self._read: dict[str, Model] = {}
 
     def claim(self, *, pod: str, node: str | None, now: datetime, resumed: StepId | None) -> Claim:
-        """Claims the run for this process and closes what predecessors left open."""
+        """Claims the run for this process and closes what predecessors left open.
+
+        Raises ConfigurationError when the store ignores If-None-Match, on which all depends.
+        """
         token = secrets.token_hex(8)
         while True:
             claims, ends = self._numbers()
@@ -56,6 +59,7 @@ class Claims:
                 write_new(self._store, layout.claim(claim.number), claim)
             except ObjectExists:
                 continue  # another start took this number; ours is above it
+            self._prove_one_winner(claim)
             for number in sorted(claims - ends):
                 self._close_lost(number, now)
             return claim
@@ -110,6 +114,19 @@ class Claims:
             lost_gpu_seconds=lost_seconds * gpus,
             last_reason=newest and newest.reason,
             last_time=newest and newest.time,
+        )
+
+    def _prove_one_winner(self, claim: Claim) -> None:
+        """Tries to take our own claim away again, which must fail."""
+        rival = claim.model_copy(update={"token": f"rival-of-{claim.token}"})
+        try:
+            write_new(self._store, layout.claim(claim.number), rival)
+        except ObjectExists:
+            return
+        raise ConfigurationError(
+            f"storage: {self._store.uri} lets a second writer replace an object (it ignores "
+            "If-None-Match on PUT): two trainers could destroy each other's states; use a store "
+            "with conditional writes (S3, GCS, Azure, MinIO, SeaweedFS, R2)"
         )
 
     def _close_lost(self, number: int, now: datetime) -> None:

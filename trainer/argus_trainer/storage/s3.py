@@ -45,6 +45,8 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 30
 NUM_CONNECTIONS = 32
 NUM_DELETES_AT_ONCE = 8
+PAGE_SIZE = 1000
+"""Objects in one reply of a listing: S3's own limit."""
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
 """All that a request may raise; a proxy's error page ends in the parser's error."""
@@ -143,7 +145,10 @@ class S3Store:
 
             async def call(client: Client, token: dict[str, str] = token) -> dict[str, Any]:
                 page: dict[str, Any] = await client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, **token
+                    Bucket=self._bucket,
+                    Prefix=self._prefix + prefix,
+                    MaxKeys=PAGE_SIZE,
+                    **token,
                 )
                 return page
 
