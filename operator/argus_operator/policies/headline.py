@@ -39,10 +39,12 @@ def headline(observed: Observed, draft: Draft) -> Draft:
 def _without_pod(draft: Draft) -> Draft:
     status = draft.status
     last = status.attempts[-1] if status.attempts else None
+    if last is None and status.start_time is None:
+        return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
     if last is None or last.end_reason is None:
-        # A pod that vanished without a word leaves its attempt open in the ledger.
-        phase = Phase.PREEMPTED if last else _waiting_phase(draft)
-        return _unless_pending(draft, phase, "WaitingForPod", "Waiting for a pod.")
+        # It vanished without a word; its successor closes the attempt in the ledger.
+        sentence = "The pod is gone. A new pod will go on."
+        return _unless_pending(draft, Phase.PREEMPTED, "PodGone", sentence)
     if last.end_reason is EndReason.COMPLETED:
         return draft.saying(Phase.PUBLISHING, "Completed", "Waiting for the Job to complete.")
     if last.end_reason in DISRUPTIVE:
@@ -60,9 +62,10 @@ def _manner(attempt: Attempt) -> str:
 
 
 def _starting(draft: Draft, pod: PodView) -> Draft:
-    last = draft.status.attempts[-1] if draft.status.attempts else None
+    status = draft.status
     phase = Phase.STARTING if pod.node else Phase.PENDING
-    if last and (last.end_reason is None or last.end_reason in DISRUPTIVE):
+    last = status.attempts[-1].end_reason if status.attempts else None
+    if status.start_time and (last is None or last in DISRUPTIVE):
         phase = Phase.PREEMPTED
     where = f" on {pod.node}" if pod.node else ""
     return _unless_pending(draft, phase, "PodStarting", f"Pod {pod.name} starts{where}.")

@@ -20,6 +20,7 @@ from argus_operator.observed import Observed
 from argus_operator.views import PodView
 
 MAX_ATTEMPTS = 10
+NO_DISRUPTIONS = Disruptions(count=0, lost_seconds=0, lost_gpu_seconds=0)
 
 _REASON_OF_EXIT_CODE = {
     ExitCode.OK: EndReason.COMPLETED,
@@ -127,12 +128,11 @@ def _own_pods(observed: Observed) -> tuple[PodView, ...]:
 
 def _merge(
     observed: Observed, status: ArgusTrainingJobStatus, report: ProgressReport | None
-) -> tuple[tuple[Attempt, ...], Disruptions | None]:
-    disruptions = report.disruptions if report else None
-    if report is not None and report.attempts and disruptions is not None:
-        attempts = list(report.attempts)
+) -> tuple[tuple[Attempt, ...], Disruptions]:
+    if report is not None and report.attempts and report.disruptions is not None:
+        attempts, disruptions = list(report.attempts), report.disruptions
     else:
-        attempts, disruptions = list(status.attempts), status.disruptions
+        attempts, disruptions = list(status.attempts), status.disruptions or NO_DISRUPTIONS
     closed: list[Attempt] = []
     for pod in _own_pods(observed):
         if pod.exit is None or pod.started is None:
@@ -171,8 +171,7 @@ def _completed(attempt: Attempt, pod: PodView) -> Attempt:
     )
 
 
-def _with_one_more(disruptions: Disruptions | None, attempt: Attempt) -> Disruptions:
-    before = disruptions or Disruptions(count=0, lost_seconds=0, lost_gpu_seconds=0)
+def _with_one_more(before: Disruptions, attempt: Attempt) -> Disruptions:
     return before.model_copy(
         update={
             "count": before.count + 1,

@@ -72,5 +72,6 @@ def _change(after: ArgusTrainingJobStatus) -> News:
         return _headline(after, warning=after.phase in _WARNINGS)
     resumed = after.checkpoint.resumed_from_step if after.checkpoint else None
     if resumed is not None:
-        return News(reason="TrainingResumed", message=f"Training goes on from step {resumed}.")
+        message = f"Training goes on from step {resumed}. {after.message or ''}".rstrip()
+        return News(reason="TrainingResumed", message=message)
     return News(reason="TrainingStarted", message=after.message or "Training runs.")

@@ -1,0 +1,359 @@
+"""The edges: what the API server and trainers send, and what is sent to them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from argus_contract import names
+from argus_contract.status import ArgusTrainingJobStatus, Phase
+from argus_operator import handlers
+from argus_operator.carry_out import Executor
+from argus_operator.children import Children
+from argus_operator.errors import AlreadyExists, Conflict, NotFound, Refused, api_error
+from argus_operator.observed import Poll
+from argus_operator.progress import ProgressReader
+from argus_operator.status import StatusWriter, differs
+from argus_operator.views import JobView, Key, PodView, read_job, read_pod, read_run, read_status
+
+NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+LABELS = {names.LABEL_RUN_NAME: "edge", names.LABEL_COMPONENT: "trainer"}
+
+
+def raw_pod(version: int = 7, uid: str = "p", **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "edge-1",
+            "namespace": "team",
+            "uid": uid,
+            "resourceVersion": str(version),
+            "creationTimestamp": "2026-01-31T10:00:00Z",
+            "labels": LABELS,
+            "ownerReferences": [{"uid": "job-uid", "controller": True}],
+        },
+        "spec": {"nodeName": "node-1"},
+        "status": status,
+    }
+
+
+def test_a_pods_end_is_read_with_its_last_words(build: Any) -> None:
+    text = build.report().to_termination_message()
+    terminated = {
+        "exitCode": 75,
+        "reason": "Error",
+        "startedAt": "2026-01-31T10:00:05Z",
+        "finishedAt": "2026-01-31T10:01:00Z",
+        "message": text,
+    }
+    statuses = [{"name": "trainer", "imageID": "x@sha256:abc", "state": {"terminated": terminated}}]
+    pod = read_pod(raw_pod(phase="Failed", containerStatuses=statuses))
+    assert pod is not None
+    assert pod.exit is not None
+    assert pod.exit.report == build.report()
+    assert (pod.exit.code, pod.image_digest, pod.owner_uid) == (75, "sha256:abc", "job-uid")
+    assert not pod.live
+
+
+def test_last_words_that_are_no_report_are_kept_as_text() -> None:
+    terminated = {"exitCode": 1, "message": "Traceback ..."}
+    statuses = [{"name": "trainer", "state": {"terminated": terminated}}]
+    pod = read_pod(raw_pod(containerStatuses=statuses))
+    assert pod is not None
+    assert pod.exit is not None
+    assert (pod.exit.report, pod.exit.message) == (None, "Traceback ...")
+
+
+def test_children_without_our_label_are_none_of_our_business() -> None:
+    stranger = raw_pod()
+    stranger["metadata"]["labels"] = {}
+    assert read_pod(stranger) is None
+    assert read_job(stranger) is None
+
+
+def test_a_wrong_spec_is_read_as_its_errors() -> None:
+    raw = {
+        "metadata": {
+            "name": "edge",
+            "namespace": "team",
+            "uid": "u",
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-31T10:00:00Z",
+            "labels": {"app.kubernetes.io/instance": "argo"},
+        },
+        "spec": {"data": {"uri": "s3://metrics/edge"}, "training": {"epochs": -1}},
+    }
+    run = read_run(raw)
+    assert run.spec is None
+    assert "spec.training.epochs" in run.spec_errors[0]
+    assert run.labels == {}, "no tracking label ever reaches a child"
+
+
+def test_a_status_of_another_version_loses_only_what_is_strange() -> None:
+    status = read_status({"phase": "Succeeded", "novelty": 1, "usage": {"gpuSeconds": "many"}})
+    assert status.phase is Phase.SUCCEEDED
+    assert status.usage is None
+
+
+def test_the_newer_picture_wins_whichever_source_it_comes_from() -> None:
+    children = Children()
+    old, new = read_pod(raw_pod(5)), read_pod(raw_pod(9, phase="Running"))
+    assert old is not None
+    assert new is not None
+    assert children.put_pod(new)
+    assert not children.put_pod(old)
+    assert children.pods(new.key)[0].phase == "Running"
+
+
+def test_what_was_seen_deleted_does_not_come_back_from_an_older_list() -> None:
+    children = Children()
+    pod = read_pod(raw_pod(5))
+    assert pod is not None
+    children.put_pod(pod)
+    children.drop_pod(pod)
+    assert children.correct_pods([pod], 6, None) == set()
+    assert children.pods(pod.key) == ()
+
+
+def test_the_last_picture_of_a_deleted_pod_stays_until_the_run_is_forgotten() -> None:
+    children = Children()
+    statuses = [
+        {
+            "name": "trainer",
+            "state": {"terminated": {"exitCode": 75, "startedAt": "2026-01-31T10:00:05Z"}},
+        }
+    ]
+    pod = read_pod(raw_pod(5, containerStatuses=statuses))
+    assert pod is not None
+    children.drop_pod(pod)
+    (kept,) = children.pods(pod.key)
+    assert kept.gone
+    assert kept.exit is not None
+    children.forget(pod.key)
+    assert children.pods(pod.key) == ()
+
+
+def test_a_list_drops_what_is_absent_but_neither_newer_nor_of_other_namespaces() -> None:
+    children = Children()
+    pods = [read_pod(raw_pod(version, uid)) for version, uid in ((5, "old"), (50, "new"))]
+    for pod in pods:
+        assert pod is not None
+        children.put_pod(pod)
+    assert children.correct_pods([], 10, "another-namespace") == set()
+    assert children.correct_pods([], 10, "team") == {Key("team", "edge")}
+    assert [pod.uid for pod in children.pods(Key("team", "edge"))] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (404, "NotFound", NotFound),
+        (409, "AlreadyExists", AlreadyExists),
+        (409, "Conflict", Conflict),
+        (403, "Forbidden", Refused),
+        (422, "Invalid", Refused),
+    ],
+)
+def test_answers_of_the_api_server_have_names(status: int, reason: str, kind: type) -> None:
+    assert type(api_error(status, reason, "text")) is kind
+
+
+def test_a_newer_time_stamp_alone_is_not_written(build: Any) -> None:
+    progress = build.report().progress
+    before = ArgusTrainingJobStatus(phase=Phase.RUNNING, progress=progress)
+    later = progress.model_copy(update={"last_update_time": NOW + timedelta(hours=1)})
+    further = progress.model_copy(update={"step": 99})
+    assert not differs(before, before.model_copy(update={"progress": later}))
+    assert differs(before, before.model_copy(update={"progress": further}))
+
+
+class ApiServer:
+    """Stands in for `Cluster` at the two calls of these tests, with rules of the real one."""
+
+    def __init__(self, jobs: list[JobView] | None = None, refusal: Exception | None = None) -> None:
+        self.jobs = {job.name: job for job in jobs or []}
+        self.refusal = refusal
+        self.applied: list[tuple[Any, Any]] = []
+
+    async def create_job(self, job: Any) -> JobView:
+        if self.refusal:
+            raise self.refusal
+        name = job["metadata"]["name"]
+        if name in self.jobs:
+            raise api_error(409, "AlreadyExists", f"jobs {name!r} already exists")
+        labelled = job | {"metadata": {**job["metadata"], "uid": "new", "resourceVersion": "2"}}
+        made = read_job(labelled)
+        assert made is not None
+        self.jobs[name] = made
+        return made
+
+    async def get_job(self, key: Key, name: str) -> JobView | None:
+        return self.jobs.get(name)
+
+    async def apply_status(self, run: Any, status: Any) -> str:
+        self.applied.append((run, status))
+        return "2"
+
+
+def carry_out(scene: Any, server: Any) -> Any:
+    executor = Executor(
+        cluster=server, children=Children(), configuration=scene.configuration, clock=lambda: NOW
+    )
+    return asyncio.run(executor.carry_out(scene.decide().actions, scene.observed))
+
+
+def test_a_job_made_twice_is_one_job(scene: Any) -> None:
+    server = ApiServer()
+    first = carry_out(scene, server)
+    second = carry_out(scene, server)
+    assert first.jobs == second.jobs
+    assert len(server.jobs) == 1
+    assert second.refusal is None
+
+
+def test_a_job_of_a_dying_predecessor_is_not_taken_for_ours(scene: Any, make_scene: Any) -> None:
+    (theirs,) = make_scene().job(owner_uid="another-uid", deleting=True).observed.jobs
+    observed = carry_out(scene, ApiServer([theirs]))
+    assert observed.jobs == ()
+    assert observed.refusal.predecessor
+
+
+def test_a_refused_job_is_told_in_the_servers_words(scene: Any) -> None:
+    refusal = api_error(403, "Forbidden", "exceeded quota: team")
+    observed = carry_out(scene, ApiServer(refusal=refusal))
+    assert observed.refusal.hindrance.message == "exceeded quota: team"
+    assert not observed.refusal.predecessor
+
+
+def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
+    server: Any = ApiServer()
+    writer = StatusWriter(server, lambda: 0.0)
+
+    async def story() -> list[bool]:
+        status = scene.job().decide().status
+        first = await writer.write(scene.observed.run, status)
+        scene.run(status=status)
+        return [first, await writer.write(scene.observed.run, status)]
+
+    assert asyncio.run(story()) == [True, False]
+    ((run, wire),) = server.applied
+    assert run.resource_version == "1"
+    assert wire["phase"] == "Pending"
+    json.dumps(wire)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def poll(handler: Handler, pod: PodView) -> Poll:
+    """Serves one answer on this machine and lets the reader ask for it."""
+
+    async def story() -> Poll:
+        app = web.Application()
+        app.router.add_get("/progress", handler)
+        app.router.add_get("/elsewhere", handler)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        try:
+            async with aiohttp.ClientSession() as session:
+                reader = ProgressReader(session, port)
+                await reader.poll(pod, NOW, timedelta(seconds=15))
+                return reader.polls_of((pod,))[pod.uid]
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(story())
+
+
+@pytest.fixture
+def pod() -> PodView:
+    found = read_pod(raw_pod(phase="Running", podIP="127.0.0.1"))
+    assert found is not None
+    return found
+
+
+def test_a_report_is_read_from_the_pod(pod: PodView, build: Any) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=build.report().model_dump_json(by_alias=True, exclude_none=True))
+
+    assert poll(answer, pod) == Poll(at=NOW, report=build.report(), failure=None)
+
+
+async def _redirect(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=302, headers={"Location": "/elsewhere"})
+
+
+async def _flood(_: web.Request) -> web.StreamResponse:
+    return web.Response(body=b" " * (names.MAX_REPORT_BYTES + 1))
+
+
+async def _nonsense(_: web.Request) -> web.StreamResponse:
+    return web.Response(text='{"phase": "Training", "novelty": true}')
+
+
+async def _failure(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=500)
+
+
+@pytest.mark.parametrize(
+    ("handler", "failure"),
+    [
+        (_redirect, "answered 302"),
+        (_flood, "more than 65536 bytes"),
+        (_nonsense, "no report"),
+        (_failure, "answered 500"),
+    ],
+)
+def test_a_strange_answer_is_a_failure_and_no_report(
+    pod: PodView, handler: Handler, failure: str
+) -> None:
+    result = poll(handler, pod)
+    assert result.report is None
+    assert failure in (result.failure or "")
+
+
+def test_a_pod_is_not_asked_again_before_its_time(pod: PodView, build: Any) -> None:
+    asked: list[int] = []
+
+    async def story() -> None:
+        async with aiohttp.ClientSession() as session:
+            reader = ProgressReader(session, 9)
+            for second in (0, 3, 14, 15, 20, 30):
+                before = reader.polls_of((pod,))
+                await reader.poll(pod, NOW + timedelta(seconds=second), timedelta(seconds=15))
+                if reader.polls_of((pod,)) != before:
+                    asked.append(second)
+
+    asyncio.run(story())
+    assert asked == [0, 14, 30]
+
+
+def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
+    class Resource:
+        def __init__(self, group: str, version: str, plural: str) -> None:
+            self.group, self.version, self.plural = group, version, plural
+            self.kind = self.singular = plural
+            self.shortcuts: frozenset[str] = frozenset()
+            self.categories: frozenset[str] = frozenset()
+            self.preferred = True
+
+    selectors = handlers.settings().watching.label_selectors
+    ours: Any = Resource(names.GROUP, names.VERSION, names.PLURAL)
+    jobs: Any = Resource("batch", "v1", "jobs")
+    pods: Any = Resource("", "v1", "pods")
+    assert selectors.collect(ours) == []
+    assert selectors.collect(jobs) == ["argus.tachyon.dev/component=trainer"]
+    assert selectors.collect(pods) == ["argus.tachyon.dev/component=trainer"]
+
+
+def test_a_gone_pod_is_not_live(pod: PodView) -> None:
+    assert pod.live
+    assert not replace(pod, gone=True).live

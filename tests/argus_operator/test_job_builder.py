@@ -1,0 +1,171 @@
+"""The Job that a run gets: what Kubernetes acts on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from argus_contract import names
+from argus_contract.launch import Launch
+from argus_contract.spec import ResourceRequirements
+from argus_operator.configuration import TrainerPods
+from argus_operator.job import build_job, count_gpus
+
+
+@pytest.fixture
+def job(scene: Any) -> Any:
+    return make(scene)
+
+
+def make(scene: Any) -> Any:
+    (create,) = scene.decide().actions
+    return build_job(scene.observed.run, create, scene.configuration)
+
+
+def container(job: Any) -> Any:
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def test_the_failure_policy_is_the_exit_codes_of_the_contract(job: Any) -> None:
+    assert job["spec"]["podFailurePolicy"] == {
+        "rules": [
+            {
+                "action": "Ignore",
+                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+            },
+            {
+                "action": "Ignore",
+                "onExitCodes": {"containerName": "trainer", "operator": "In", "values": [74, 75]},
+            },
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": "trainer",
+                    "operator": "In",
+                    "values": [64, 65, 70, 78],
+                },
+            },
+        ]
+    }
+
+
+def test_a_pod_is_replaced_only_after_it_failed_and_never_restarted(job: Any) -> None:
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    assert job["spec"]["backoffLimit"] == 3
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+
+
+def test_the_run_owns_the_job_without_blocking_its_deletion(job: Any) -> None:
+    assert job["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "argus.tachyon.dev/v1alpha1",
+            "kind": "ArgusTrainingJob",
+            "name": "edge",
+            "uid": "run-uid",
+            "controller": True,
+            "blockOwnerDeletion": False,
+        }
+    ]
+
+
+def test_only_the_queue_labels_of_the_resource_are_copied(scene: Any) -> None:
+    scene.configuration = scene.configuration.model_copy(update={"kueue_enabled": True})
+    labels = make(scene.queue("q"))["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "q"
+    assert set(labels) == {
+        "kueue.x-k8s.io/queue-name",
+        names.LABEL_RUN_NAME,
+        names.LABEL_RUN_KEY,
+        names.LABEL_COMPONENT,
+    }
+
+
+def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) -> None:
+    scene.spec(runToken="$(HOME) costs $5", training={"epochs": 7})
+    environment = {entry["name"]: entry for entry in container(make(scene))["env"]}
+    # Kubernetes writes $ for $$.
+    launch = Launch.model_validate_json(environment["ARGUS_LAUNCH"]["value"].replace("$$", "$"))
+    assert (launch.namespace, launch.name) == build.key
+    assert launch.training.epochs == 7
+    assert launch.gpus == 2
+    assert launch.storage.endpoint == "http://s3:9000"
+    assert launch.storage.credentials_directory == names.CREDENTIALS_DIRECTORY
+    assert launch.checkpoint.uri == "s3://bucket/checkpoints"
+    fields = {
+        n: e["valueFrom"]["fieldRef"]["fieldPath"]
+        for n, e in environment.items()
+        if "valueFrom" in e
+    }
+    assert fields == {"ARGUS_POD_NAME": "metadata.name", "ARGUS_NODE_NAME": "spec.nodeName"}
+
+
+def test_the_keys_are_mounted_and_must_be_there(job: Any) -> None:
+    volumes = {v["name"]: v for v in job["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["argus-storage"]["secret"]["secretName"] == "keys"
+    assert volumes["argus-storage"]["secret"]["optional"] is False
+    mounts = {m["name"]: m for m in container(job)["volumeMounts"]}
+    assert mounts["argus-storage"]["mountPath"] == names.CREDENTIALS_DIRECTORY
+    assert mounts["argus-storage"]["readOnly"] is True
+
+
+def test_workload_identity_needs_no_secret(scene: Any) -> None:
+    job = make(scene.spec(storage={"serviceAccountName": "trainer"}))
+    pod = job["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "trainer"
+    assert [volume["name"] for volume in pod["volumes"]] == ["argus-scratch"]
+    launch = Launch.model_validate_json(container(job)["env"][0]["value"])
+    assert launch.storage.credentials_directory is None
+
+
+def test_the_pod_meets_the_restricted_pod_security_standard(job: Any) -> None:
+    pod = job["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(job)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_what_the_chart_adds_is_in_every_pod(scene: Any) -> None:
+    trainer = TrainerPods(
+        node_selector={"gpu": "yes"},
+        tolerations=({"key": "gpu", "operator": "Exists"},),
+        extra_volumes=({"name": "x", "emptyDir": {}},),
+        extra_volume_mounts=({"name": "x", "mountPath": "/x"},),
+    )
+    scene.configuration = scene.configuration.model_copy(update={"trainer": trainer})
+    job = make(scene)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"gpu": "yes"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert {"name": "x", "emptyDir": {}} in pod["volumes"]
+    assert {"name": "x", "mountPath": "/x"} in container(job)["volumeMounts"]
+
+
+def test_the_last_words_come_from_the_termination_file(job: Any) -> None:
+    assert container(job)["terminationMessagePath"] == "/dev/termination-log"
+    assert container(job)["terminationMessagePolicy"] == "File"
+    assert container(job)["ports"] == [{"name": "progress", "containerPort": 8080}]
+
+
+def test_the_same_run_gives_the_same_job(scene: Any) -> None:
+    assert json.dumps(make(scene)) == json.dumps(make(scene))
+
+
+@pytest.mark.parametrize(
+    ("limits", "gpus"),
+    [
+        ({}, 0),
+        ({"cpu": "4", "memory": "1Gi"}, 0),
+        ({"nvidia.com/gpu": "1"}, 1),
+        ({"amd.com/gpu": "2"}, 2),
+        ({"nvidia.com/mig-1g.10gb": "1"}, 1),
+    ],
+)
+def test_gpus_of_every_vendor_are_counted(limits: dict[str, str], gpus: int) -> None:
+    assert count_gpus(ResourceRequirements(limits=limits)) == gpus

@@ -1,0 +1,120 @@
+"""The work queue, with a clock that the test moves."""
+
+import asyncio
+import random
+
+from argus_operator.queue import LAST_RETRY, Backlog, WorkQueue
+from argus_operator.views import Key
+
+A, B = Key("team", "a"), Key("team", "b")
+
+
+def backlog() -> Backlog:
+    return Backlog(random.Random(1))
+
+
+def test_a_key_that_is_named_often_is_worked_on_once() -> None:
+    queue = backlog()
+    for now in range(5):
+        queue.add(A, now)
+    assert queue.take(5.0) == A
+    assert queue.take(5.0) is None
+
+
+def test_a_key_named_while_it_is_worked_on_comes_again_afterwards() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    assert queue.take(0) == A
+    queue.add(A, 1)
+    assert queue.take(1) is None, "one worker at a time"
+    queue.done(A, 2)
+    assert queue.take(2) == A
+
+
+def test_keys_come_in_the_order_in_which_they_were_named() -> None:
+    queue = backlog()
+    queue.add(B, 0)
+    queue.add(A, 1)
+    queue.add(B, 2)
+    assert [queue.take(3), queue.take(3)] == [B, A]
+
+
+def test_a_wake_up_comes_at_its_time_and_the_newest_wish_counts() -> None:
+    queue = backlog()
+    queue.wake(A, 10.0)
+    queue.wake(A, 20.0)
+    queue.wake(B, 15.0)
+    assert queue.next_wake() == 15.0
+    assert queue.take(10.0) is None
+    assert queue.take(15.0) == B
+    assert queue.take(20.0) == A
+    assert queue.next_wake() is None
+
+
+def test_a_wake_up_can_be_called_off() -> None:
+    queue = backlog()
+    queue.wake(A, 10.0)
+    queue.wake(A, None)
+    assert queue.take(99.0) is None
+
+
+def test_failures_back_off_from_one_second_to_five_minutes_with_jitter() -> None:
+    queue, now, pauses = backlog(), 0.0, []
+    queue.add(A, now)
+    for _ in range(14):
+        assert queue.take(now) == A
+        pauses.append(queue.failed(A, now))
+        assert queue.take(now) is None
+        now += pauses[-1]
+    assert pauses[0] == 1.0
+    assert all(0.5 <= pause <= LAST_RETRY for pause in pauses)
+    assert pauses[5] > pauses[1]
+    assert pauses[-1] >= LAST_RETRY / 2
+    assert len({round(pause, 3) for pause in pauses[-4:]}) == 4, "no two runs retry in step"
+
+
+def test_success_forgets_the_failures() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    queue.take(0)
+    queue.failed(A, 0)
+    assert queue.failures(A) == 1
+    assert queue.take(1.0) == A
+    queue.done(A, 1.0)
+    assert queue.failures(A) == 0
+
+
+def test_an_event_does_not_wait_for_the_back_off() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    queue.take(0)
+    queue.failed(A, 0)
+    queue.add(A, 0.1)
+    assert queue.take(0.1) == A
+
+
+def test_how_long_due_work_waits_is_known() -> None:
+    queue = backlog()
+    assert queue.oldest(50.0) == 0.0
+    queue.add(A, 10.0)
+    queue.add(B, 40.0)
+    assert queue.oldest(50.0) == 40.0
+
+
+def test_a_waiting_worker_gets_what_is_added_and_what_becomes_due() -> None:
+    async def story() -> list[Key]:
+        now = 0.0
+        queue = WorkQueue(lambda: now, random.Random(1))
+        waiting = [asyncio.create_task(queue.take()) for _ in range(3)]
+        await asyncio.sleep(0)
+        queue.add(A)
+        queue.add(B)
+        taken = [await waiting[0], await waiting[1]]
+        queue.done(A)
+        queue.wake_in(A, 30.0)
+        now = 30.0
+        queue.add(B)  # B is being worked on: this only makes the third worker look again
+        taken.append(await waiting[2])
+        return taken
+
+    assert asyncio.run(story()) == [A, B, A]
