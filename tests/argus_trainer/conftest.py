@@ -180,3 +180,91 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="session")
+def toy_fleet() -> "ToyFleet":
+    """Three servers with two targets, as pytorch-forecasting's own dataset makes batches."""
+    return ToyFleet()
+
+
+class ToyFleet:
+    """A source of batches for the loop, at 24 past and 6 future steps.
+
+    The order of windows is a permutation of (epoch), reachable at any step.
+    """
+
+    ENCODER, DECODER, BATCH = 24, 6, 8
+    NUM_SERVERS, NUM_TIMES = 3, 60
+
+    def __init__(self) -> None:
+        # torch and pandas take seconds to import: only tests that need them pay.
+        import numpy as np
+        import pandas as pd
+        from pytorch_forecasting import GroupNormalizer, MultiNormalizer, TimeSeriesDataSet
+
+        rng = np.random.default_rng(0)
+        time_idx = np.arange(self.NUM_TIMES)
+        rows = [
+            pd.DataFrame(
+                {
+                    "time_idx": time_idx,
+                    "server_name": f"web{n}",
+                    "hour": np.sin(time_idx / 12 * np.pi),
+                    "cpu_pct": 30
+                    + 10 * n
+                    + 8 * np.sin(time_idx / 6 + n)
+                    + rng.normal(size=len(time_idx)),
+                    "load": 2 + n + np.cos(time_idx / 9) + 0.1 * rng.normal(size=len(time_idx)),
+                }
+            )
+            for n in range(self.NUM_SERVERS)
+        ]
+        self.reference = TimeSeriesDataSet(
+            pd.concat(rows, ignore_index=True),
+            time_idx="time_idx",
+            target=["cpu_pct", "load"],
+            group_ids=["server_name"],
+            static_categoricals=["server_name"],
+            time_varying_known_reals=["hour"],
+            time_varying_unknown_reals=["cpu_pct", "load"],
+            min_encoder_length=self.ENCODER,
+            max_encoder_length=self.ENCODER,
+            min_prediction_length=self.DECODER,
+            max_prediction_length=self.DECODER,
+            target_normalizer=MultiNormalizer(
+                [
+                    GroupNormalizer(groups=["server_name"], transformation="softplus")
+                    for _ in range(2)
+                ]
+            ),
+        )
+        self.num_windows = len(self.reference)
+        self.validation = list(range(self.num_windows - 2 * self.BATCH, self.num_windows))
+        self.training = list(range(self.num_windows - 2 * self.BATCH))
+        self.steps_per_epoch = len(self.training) // self.BATCH
+
+    def batch(self, windows: "list[int]") -> Any:
+        import numpy as np
+        import torch
+
+        from argus_trainer.data.batch import Batch
+
+        x, (y, _) = self.reference._collate_fn([self.reference[n] for n in windows])
+        return Batch(
+            x=x,
+            y=list(y),
+            weight=torch.ones(len(windows), self.DECODER),
+            window_ids=np.array(windows, dtype=np.int64),
+        )
+
+    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Any]:
+        import numpy as np
+
+        order = np.random.default_rng([7, epoch]).permutation(self.training)
+        for step in range(first_step, self.steps_per_epoch):
+            yield self.batch([int(n) for n in order[step * self.BATCH :][: self.BATCH]])
+
+    def validation_batches(self) -> Iterator[Any]:
+        for first in range(0, len(self.validation), self.BATCH):
+            yield self.batch(self.validation[first : first + self.BATCH])

@@ -1,0 +1,37 @@
+"""The command `argus`: generate, import and train, on one machine; run, in a pod.
+
+Nothing heavy is imported here: `argus --help` answers at once. Errors are one line on
+stderr, and the exit codes are those of the contract.
+"""
+
+import sys
+
+import typer
+
+from argus_trainer.errors import ArgusError
+from argus_trainer.ingest.command import import_
+from argus_trainer.process.command import run, train
+from argus_trainer.simulate.command import generate
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train models that predict server metrics.",
+)
+app.command("generate")(generate)
+app.command("import")(import_)
+app.command("train")(train)
+app.command("run")(run)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except ArgusError as error:
+        print(f"argus: {error}", file=sys.stderr)
+        sys.exit(int(error.exit_code))
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,215 @@
+"""The journey of a run, from the launch document to the exit code.
+
+published already? -> claim, plan, statistics -> (`attempt`: resume, train, publish) -> end
+
+What comes before `attempt` needs no torch, so a run that was published before ends in a
+second, and a signal finds a thread that listens while the heavy imports run.
+"""
+
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+from argus_contract.exit_codes import ExitCode
+from argus_contract.launch import Launch
+from argus_contract.plan import Plan, Statistics
+from argus_contract.progress import TrainerPhase
+from argus_contract.spec import ExistingBundlePolicy
+from argus_contract.status import DataStatus, EndReason
+from argus_trainer.bundle.publish import artifact_of, find_published, reserve_name
+from argus_trainer.checkpoints.claims import Claims
+from argus_trainer.checkpoints.run import RunStore
+from argus_trainer.data.plan import make_plan
+from argus_trainer.data.statistics import make_statistics
+from argus_trainer.errors import ArgusError, ConfigurationError
+from argus_trainer.process.ends import COMPLETED, End, end_of
+from argus_trainer.process.ledger import Ledger
+from argus_trainer.process.report import Report
+from argus_trainer.process.server import ProgressServer
+from argus_trainer.process.surroundings import Surroundings
+from argus_trainer.storage.open import open_store
+from argus_trainer.storage.store import Store
+
+if TYPE_CHECKING:
+    from argus_trainer.process.attempt import Attempt
+
+
+def run(launch: Launch, surroundings: Surroundings) -> int:
+    """Runs `launch` to its end and returns the exit code. Raises nothing."""
+    journey = Journey(launch, surroundings)
+    surroundings.stop.on_no_answer(journey.leave_for_stuck_thread)
+    server: ProgressServer | None = None
+    try:
+        if surroundings.progress_address:
+            host, port = surroundings.progress_address
+            server = ProgressServer(lambda: journey.report.newest, host=host, port=port)
+        journey.go()
+        end = COMPLETED
+    # The last line of defence: whatever it is, it must reach the ledger and the last words.
+    except Exception as error:
+        end = end_of(error)
+        if end.reason is EndReason.CRASHED:
+            traceback.print_exc()
+    surroundings.stop.answer()
+    journey.leave(end)
+    if server:
+        server.close()
+    return end.exit_code
+
+
+class Journey:
+    """One run in this process: its stores, its report and its place in the ledger."""
+
+    def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+        self.launch = launch
+        self.surroundings = surroundings
+        self.report = Report(launch.run_key, surroundings.clock)
+        stop, storage = surroundings.stop, launch.storage
+        self._open_data = lambda: open_store(launch.data.uri, storage, stopping=stop.requested)
+        # These two must still be written to after a stop was asked for.
+        run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
+        self._open_run = lambda: open_store(run_uri, storage, stopping=stop.overdue)
+        self._open_output = lambda: open_store(launch.output.uri, storage, stopping=stop.overdue)
+        self._ledger: Ledger | None = None
+        self._attempt: Attempt | None = None
+        self._leaving = threading.Lock()
+        self._has_left = False
+
+    def go(self) -> None:
+        """Goes all the way. Raises ArgusError where it ends early."""
+        launch, surroundings = self.launch, self.surroundings
+        if launch.gpus > 1:
+            raise ConfigurationError(
+                f"resourcesPerNode asks for {launch.gpus} GPUs: this trainer uses one, ask for 1"
+            )
+        output, run_store = self._open_output(), self._open_run()
+        claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
+        if self._is_published(output, claims):
+            return
+        surroundings.stop.check()
+        ledger = self._ledger = Ledger(
+            claims,
+            report=self.report,
+            gpus=launch.gpus,
+            pod=surroundings.pod,
+            node=surroundings.node,
+            clock=surroundings.clock,
+            say=surroundings.say,
+        )
+        data = self._open_data()
+        runs = RunStore(run_store)
+        plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
+        statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
+        self.report.data(_data_status(plan, statistics))
+        surroundings.stop.check()
+
+        # Seconds of imports: not before it is known that they are needed.
+        from argus_trainer.process.attempt import Attempt
+
+        surroundings.stop.check()
+        self._attempt = Attempt(
+            launch=launch,
+            surroundings=surroundings,
+            report=self.report,
+            ledger=ledger,
+            plan=plan,
+            statistics=statistics,
+            data=data,
+            run_store=run_store,
+            output=output,
+        )
+        self._attempt.run()
+
+    def leave(self, end: End) -> None:
+        """Records the end, in the ledger and in the last words. Only the first call counts."""
+        with self._leaving:
+            if self._has_left:
+                return
+            self._has_left = True
+            if self._ledger:
+                attempt = self._attempt
+                self._ledger.end(
+                    end,
+                    last_durable=attempt.last_durable if attempt else None,
+                    lost_seconds=attempt.unsaved_seconds if attempt else 0.0,
+                )
+            self.report.ended(end.reason, end.message)
+            if end.message:
+                self.surroundings.say(f"[RUN] {end.reason}: {end.message}")
+            path = self.surroundings.termination_path
+            if path:
+                self.report.write_last_words(path)
+
+    def leave_for_stuck_thread(self) -> int:
+        """Saves what there is and leaves, in place of a main thread that does not answer."""
+        end = End(
+            exit_code=ExitCode.PREEMPTED,
+            reason=EndReason.PREEMPTED,
+            message="stopped by a signal while the training sat in a long call",
+        )
+        try:
+            if self._attempt:
+                self._attempt.save_kept()
+        except ArgusError as error:
+            end = End(
+                exit_code=ExitCode.STORAGE_UNAVAILABLE,
+                reason=EndReason.PREEMPTED,
+                message=f"stopped by a signal; the newest state is not saved: {error}",
+            )
+        self.leave(end)
+        return end.exit_code
+
+    def _is_published(self, output: Store, claims: Claims) -> bool:
+        launch = self.launch
+        record = find_published(output, launch.run_key)
+        if record is None:
+            return False
+        if launch.output.existing_bundle_policy is ExistingBundlePolicy.FAIL:
+            raise ConfigurationError(
+                f"AlreadyPublished: this very run published {output.uri}/{record.bundle}; change "
+                "spec.runToken to train again, or use output.existingBundlePolicy Reuse"
+            )
+        self.report.published(artifact_of(output, record), already=True)
+        self.report.ledger(claims.attempts(), claims.disruptions(launch.gpus))
+        self.surroundings.say(
+            f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, change "
+            "spec.runToken (argus train: --fresh)"
+        )
+        return True
+
+    def _make_plan(self, ledger: Ledger, data: Store, output: Store) -> Plan:
+        # Without a plan there is no state to go on from.
+        ledger.claim(resumed=None)
+        self.report.phase(TrainerPhase.PLANNING)
+        now = self.surroundings.clock()
+        self.surroundings.say(f"[DATA] Planning from {data.uri}")
+        return make_plan(
+            data,
+            self.launch,
+            created_at=now,
+            bundle_name=reserve_name(output, self.launch.run_key, now),
+        )
+
+    def _make_statistics(self, ledger: Ledger, data: Store, plan: Plan) -> Statistics:
+        ledger.claim(resumed=None)
+        self.report.phase(TrainerPhase.PLANNING)
+        self.surroundings.say(f"[DATA] Reading {len(plan.objects)} chunks for statistics")
+        return make_statistics(
+            data,
+            plan,
+            self.launch.model,
+            self.launch.training,
+            on_chunk=lambda _done, _total: self.surroundings.stop.check(),
+        )
+
+
+def _data_status(plan: Plan, statistics: Statistics) -> DataStatus:
+    return DataStatus(
+        window_start=plan.objects[0].start,
+        window_end=plan.objects[-1].end,
+        files=len(plan.objects),
+        bytes=sum(entry.size for entry in plan.objects),
+        rows=statistics.rows,
+        servers=len(statistics.servers),
+        manifest_digest=plan.manifest_digest,
+    )
