@@ -53,12 +53,12 @@ def import_metrics(
     columns = _ordered(aligned.rows)
     rows = aligned.rows[columns]
     seconds = rows[TIMESTAMP].dt.as_unit("s").astype("int64")
-    openings = (seconds // CHUNK_SECONDS * CHUNK_SECONDS).to_numpy()
+    openings = seconds // CHUNK_SECONDS * CHUNK_SECONDS
     metrics = tuple(name for name in columns if name not in (TIMESTAMP, SERVER, *LABELS))
     names = [chunk_name(datetime.fromtimestamp(int(o), UTC)) for o in sorted(set(openings))]
     written = write_dataset(
         output,
-        _chunks(rows, openings.tolist()),
+        _chunks(rows, openings),
         names=names,
         cadence_seconds=cadence_seconds,
         metadata={
@@ -83,7 +83,7 @@ def _ordered(rows: pd.DataFrame) -> list[str]:
     return [name for name in known if name in rows] + sorted(set(rows.columns) - set(known))
 
 
-def _chunks(rows: pd.DataFrame, openings: list[int]) -> Iterator[Chunk]:
+def _chunks(rows: pd.DataFrame, openings: "pd.Series[int]") -> Iterator[Chunk]:
     for opening, part in rows.groupby(openings, sort=True):
         start = datetime.fromtimestamp(int(str(opening)), UTC)
         # No index and no pandas metadata: the file is the same whatever pandas wrote it.

@@ -1,0 +1,193 @@
+"""Builders of small datasets: a test shows only what differs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from argus_contract.launch import (
+    Launch,
+    LaunchCheckpoint,
+    LaunchData,
+    LaunchOutput,
+    LaunchStorage,
+)
+from argus_contract.plan import Plan, Statistics
+from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
+from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_dataset
+from argus_trainer.data.dataset import Dataset
+from argus_trainer.data.plan import make_plan
+from argus_trainer.data.statistics import make_statistics
+from argus_trainer.storage.local import LocalStore
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+CADENCE = 600
+STEPS_PER_CHUNK = 12
+
+
+@dataclass
+class Run:
+    """A dataset in a folder and what a run makes of it."""
+
+    folder: Path
+    targets: Sequence[str] = ("cpu_user_pct",)
+    encoder: int = 6
+    decoder: int = 3
+    batch_size: int = 8
+    block_chunks: int = 2
+    mix_width: int = 2
+    seed: int = 42
+    plan: Plan = field(init=False)
+    statistics: Statistics = field(init=False)
+
+    @property
+    def store(self) -> LocalStore:
+        return LocalStore(self.folder)
+
+    @property
+    def model(self) -> ModelSpec:
+        return ModelSpec(
+            encoder_length=self.encoder,
+            prediction_length=self.decoder,
+            targets=tuple(TargetSpec(name=name) for name in self.targets),
+        )
+
+    @property
+    def training(self) -> TrainingSpec:
+        return TrainingSpec(batch_size=self.batch_size, seed=self.seed)
+
+    def launch(self) -> Launch:
+        return Launch(
+            namespace="default",
+            name="run",
+            run_key="0" * 20,
+            data=LaunchData(uri=str(self.folder)),
+            model=self.model,
+            training=self.training,
+            storage=LaunchStorage(),
+            checkpoint=LaunchCheckpoint(uri="unused", every_chunks=5, period_seconds=60),
+            output=LaunchOutput(uri="unused"),
+        )
+
+    def make_plan(self) -> Plan:
+        plan = make_plan(
+            self.store, self.launch(), created_at=START, bundle_name="tft_model_20260301_000000"
+        )
+        return plan.model_copy(
+            update={"block_chunks": self.block_chunks, "mix_width": self.mix_width}
+        )
+
+    def make_statistics(self) -> Statistics:
+        return make_statistics(
+            self.store, self.plan, self.model, self.training, on_chunk=lambda done, total: None
+        )
+
+    def prepare(self) -> "Run":
+        self.plan = self.make_plan()
+        self.statistics = self.make_statistics()
+        return self
+
+    def dataset(self, **options: object) -> Dataset:
+        arguments = {"prefetch_blocks": 2} | options
+        return Dataset(
+            self.store, self.plan, self.statistics, self.model, self.training, **arguments
+        )
+
+
+Rows = Callable[..., pd.DataFrame]
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def rows() -> Rows:
+    return make_rows
+
+
+def make_rows(
+    *,
+    servers: Sequence[str] = ("ppdb1", "ppweb1", "srv1"),
+    chunks: int = 20,
+    metrics: Sequence[str] = ("cpu_user_pct", "mem_used_pct", "load_average"),
+    seed: int = 0,
+    status: bool = False,
+) -> pd.DataFrame:
+    """Returns one row for each server and step, values in the range of percentages."""
+    rng = np.random.default_rng(seed)
+    steps = chunks * STEPS_PER_CHUNK
+    times = [START + timedelta(seconds=CADENCE * step) for step in range(steps)]
+    frame = pd.DataFrame(
+        {
+            "timestamp": np.repeat(times, len(servers)),
+            "server_name": list(servers) * steps,
+        }
+    )
+    if status:
+        frame["status"] = rng.choice(["healthy", "idle", "offline"], len(frame))
+    for metric in metrics:
+        level = rng.uniform(0.02, 60, len(servers))
+        frame[metric] = np.tile(level, steps) * rng.uniform(0.5, 1.5, len(frame))
+    return frame
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Returns a function that writes rows as a dataset and names its folder."""
+
+    def write_rows(frame: pd.DataFrame, folder: str = "dataset") -> Path:
+        return write_frame(frame, tmp_path / folder)
+
+    return write_rows
+
+
+def write_frame(frame: pd.DataFrame, folder: Path) -> Path:
+    opening = pd.to_datetime(frame["timestamp"]).dt.floor("2h")
+    parts = [(start.to_pydatetime(), part) for start, part in frame.groupby(opening)]
+    write_dataset(
+        LocalStore(folder),
+        (
+            Chunk(
+                start=start,
+                end=chunk_end(start),
+                table=pa.Table.from_pandas(part, preserve_index=False),
+            )
+            for start, part in parts
+        ),
+        names=[chunk_name(start) for start, _ in parts],
+        cadence_seconds=CADENCE,
+        metadata={},
+    )
+    return folder
+
+
+def chunk_path(folder: Path, index: int) -> Path:
+    return sorted(folder.glob("server_metrics_partitioned/*.parquet"))[index]
+
+
+@pytest.fixture
+def prepared(write: Write) -> Callable[..., Run]:
+    """Returns a function that writes rows and makes plan and statistics of a run over them."""
+
+    def prepare(frame: pd.DataFrame | None = None, **options: object) -> Run:
+        return Run(write(make_rows() if frame is None else frame), **options).prepare()
+
+    return prepare
+
+
+@pytest.fixture
+def run_over() -> type[Run]:
+    return Run
+
+
+@pytest.fixture
+def chunk_of() -> Callable[[Path, int], Path]:
+    return chunk_path
+
+
+@pytest.fixture(scope="session")
+def write_to() -> Callable[[pd.DataFrame, Path], Path]:
+    return write_frame

@@ -1,0 +1,257 @@
+"""Batches of a run: every window once, in the same order whatever the memory, checked bytes."""
+
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from argus_trainer.data.batch import Batch
+from argus_trainer.data.grid import Grid
+from argus_trainer.data.windows import SERVER_SHIFT
+from argus_trainer.errors import DataError, Preempted
+
+CADENCE = 600
+STEPS_PER_CHUNK = 12
+
+
+def ids(batches: Iterable[Batch]) -> list[int]:
+    return [int(window) for batch in batches for window in batch.window_ids]
+
+
+def brute_force(frame: pd.DataFrame, servers: tuple[str, ...], encoder: int, decoder: int):
+    """Yields (server code, last step) of every window, from the rows one by one."""
+    for code, server in enumerate(servers):
+        times = frame.loc[frame["server_name"] == server, "timestamp"]
+        seen = {int(time.timestamp()) // CADENCE for time in times}
+        for end in seen:
+            steps = range(end - encoder - decoder + 1, end + 1)
+            if steps[0] not in seen:
+                continue
+            missing_run = longest = 0
+            for step in steps:
+                missing_run = 0 if step in seen else missing_run + 1
+                longest = max(longest, missing_run)
+            past = sum(step in seen for step in steps[:encoder])
+            future = sum(step in seen for step in steps[encoder:])
+            if longest <= 3 and past >= 0.8 * encoder and future >= 0.8 * decoder:
+                yield code, end
+
+
+def expected_ids(run, frame: pd.DataFrame) -> tuple[set[int], set[int]]:
+    """Returns the ids of training and validation windows."""
+    split = run.plan.split
+    border = int(run.plan.objects[split.train_end].start.timestamp()) // CADENCE
+    stop = int(run.plan.objects[split.validation_end - 1].end.timestamp()) // CADENCE
+    training, validation = set(), set()
+    for code, end in brute_force(frame, run.statistics.servers, run.encoder, run.decoder):
+        if end < border:
+            training.add((code << SERVER_SHIFT) + end)
+        elif end - run.decoder + 1 >= border and end < stop:
+            validation.add((code << SERVER_SHIFT) + end)
+    return training, validation
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_each_window_is_drawn_exactly_once(
+    rows, write_to, run_over, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    encoder = data.draw(st.integers(1, 30), "encoder")
+    decoder = data.draw(st.integers(1, 10), "decoder")
+    frame = rows(chunks=20, seed=data.draw(st.integers(0, 99), "seed"))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99), "gaps"))
+    frame = frame[rng.random(len(frame)) > data.draw(st.sampled_from([0.0, 0.02, 0.1]), "lost")]
+    hole = data.draw(st.integers(0, 19), "missing chunk")
+    opening = frame["timestamp"].min().floor("2h") + timedelta(hours=2 * hole)
+    if data.draw(st.booleans(), "a chunk is missing"):
+        inside = (frame["timestamp"] >= opening) & (
+            frame["timestamp"] < opening + timedelta(hours=2)
+        )
+        frame = frame[~inside]
+    run = run_over(
+        write_to(frame, tmp_path_factory.mktemp("rows")),
+        encoder=encoder,
+        decoder=decoder,
+        batch_size=data.draw(st.integers(1, 50), "batch"),
+        block_chunks=data.draw(st.integers(1, 6), "block"),
+        mix_width=data.draw(st.integers(1, 4), "mix"),
+    )
+    try:
+        run.prepare()
+    except DataError as error:
+        assert "holds no window" in str(error)  # noqa: PT017 (some draws are too gappy)
+        return
+    dataset = run.dataset()
+    training, validation = expected_ids(run, frame)
+    for epoch in (0, 1):
+        drawn = Counter(ids(dataset.training_batches(epoch)))
+        assert drawn == Counter(training)
+    assert Counter(ids(dataset.validation_batches())) == Counter(validation)
+
+
+def test_windows_cross_chunks_and_blocks(prepared) -> None:
+    # 30+10 steps are longer than a chunk (12) and than a block (24).
+    run = prepared(encoder=30, decoder=10)
+    dataset = run.dataset()
+    assert len(ids(dataset.training_batches(0))) == 3 * (14 * STEPS_PER_CHUNK - 39)
+    batch = next(dataset.validation_batches())
+    assert batch.x["encoder_cont"].shape == (8, 30, 9)
+    assert (batch.x["encoder_cont"][..., -1] != 0).all()
+
+
+def test_no_training_decoder_reaches_the_split(prepared) -> None:
+    run = prepared()
+    border = int(run.plan.objects[run.plan.split.train_end].start.timestamp()) // CADENCE
+    for batch in run.dataset().training_batches(0):
+        assert int(batch.x["decoder_time_idx"].max()) < border
+    for batch in run.dataset().validation_batches():
+        assert int(batch.x["decoder_time_idx"].min()) >= border
+
+
+def test_the_last_batch_is_short_and_kept(prepared) -> None:
+    run = prepared(batch_size=100)
+    sizes = [len(batch.window_ids) for batch in run.dataset().training_batches(0)]
+    total = 3 * (14 * STEPS_PER_CHUNK - 8)
+    assert sizes == [100] * (total // 100) + [total % 100]
+    assert run.dataset().steps_per_epoch == len(sizes)
+    assert run.dataset().validation_steps == len(list(run.dataset().validation_batches()))
+
+
+@pytest.mark.parametrize(
+    "options", [{"prefetch_blocks": 0}, {"prefetch_blocks": 7}, {"keep_all_blocks": True}]
+)
+def test_memory_and_prefetch_change_nothing(prepared, options) -> None:
+    run = prepared()
+    dataset = run.dataset(**options)
+    for epoch in (0, 1, 0):
+        for ours, other in zip(
+            run.dataset().training_batches(epoch), dataset.training_batches(epoch), strict=True
+        ):
+            assert (ours.window_ids == other.window_ids).all()
+            assert (ours.x["encoder_cont"] == other.x["encoder_cont"]).all()
+            assert (ours.x["decoder_cont"] == other.x["decoder_cont"]).all()
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 9, 31, 59])
+def test_a_resume_gives_the_tail_of_the_order(prepared, first_step: int) -> None:
+    run = prepared()
+    whole = [batch.window_ids.tolist() for batch in run.dataset().training_batches(3)]
+    assert len(whole) == 60
+    tail = run.dataset().training_batches(3, first_step)
+    assert [batch.window_ids.tolist() for batch in tail] == whole[first_step:]
+
+
+def test_a_resume_reads_only_what_comes(prepared, chunk_of) -> None:
+    run = prepared(mix_width=1)
+    last = run.dataset().training_batches(0, 59)
+    end = next(last).window_ids & ((1 << SERVER_SHIFT) - 1)
+    first_of_plan = int(run.plan.objects[0].start.timestamp()) // CADENCE
+    chunk = int(end.max() - first_of_plan) // STEPS_PER_CHUNK
+    # Its block has two chunks, and one of halo: a chunk far from it may be gone.
+    chunk_of(run.folder, 0 if chunk > 6 else 13).unlink()
+    assert ids(run.dataset().training_batches(0, 59)) == ids(
+        [*run.dataset(prefetch_blocks=0).training_batches(0, 59)]
+    )
+
+
+def test_a_changed_object_is_refused_by_name(prepared, chunk_of) -> None:
+    run = prepared()
+    file = chunk_of(run.folder, 3)
+    file.write_bytes(file.read_bytes())
+    with pytest.raises(DataError, match=r"chunk_20260302_06\.parquet changed under the run"):
+        list(run.dataset().training_batches(0))
+
+
+def test_statistics_of_other_data_are_refused(prepared) -> None:
+    run = prepared()
+    blocks = list(run.statistics.training_blocks)
+    blocks[2] = blocks[2].model_copy(update={"mask_digest": "0" * 64})
+    run.statistics = run.statistics.model_copy(update={"training_blocks": tuple(blocks)})
+    with pytest.raises(DataError, match="has other windows"):
+        list(run.dataset().training_batches(0))
+
+
+def test_filled_decoder_steps_have_no_weight(prepared, rows) -> None:
+    frame = rows(servers=["a"])
+    start = frame["timestamp"].min()
+    lost = frame["timestamp"].isin([start + timedelta(seconds=CADENCE * s) for s in (40, 41)])
+    run = prepared(frame[~lost], encoder=20, decoder=10)
+    first = int(start.timestamp()) // CADENCE
+    weights: dict[int, set[float]] = {}
+    for batch in run.dataset().training_batches(0):
+        for steps, row in zip(batch.x["decoder_time_idx"], batch.weight, strict=True):
+            for step, weight in zip(steps.tolist(), row.tolist(), strict=True):
+                weights.setdefault(step - first, set()).add(weight)
+    assert weights[40] == weights[41] == {0.0}
+    assert all(found == {1.0} for step, found in weights.items() if step not in (40, 41))
+
+
+def test_an_iteration_that_is_dropped_leaves_no_thread(prepared) -> None:
+    batches = prepared().dataset().training_batches(0)
+    next(batches)
+    assert [t for t in threading.enumerate() if t.name.startswith("argus-blocks")]
+    batches.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("argus-blocks")]
+
+
+def test_waiting_for_data_can_be_ended(prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared()
+    asked = threading.Event()
+
+    def stop() -> None:
+        asked.set()
+        raise Preempted("SIGTERM")
+
+    dataset = run.dataset(check=stop)
+    get = run.store.get
+    # The store answers only once the wait was given up.
+    monkeypatch.setattr(
+        type(run.store),
+        "get",
+        lambda self, key, etag=None: (asked.wait(30), get(key, etag=etag))[1],
+    )
+    with pytest.raises(Preempted):
+        next(dataset.training_batches(0))
+    assert not [t for t in threading.enumerate() if t.name.startswith("argus-blocks")]
+
+
+def test_memory_does_not_grow_with_the_data(
+    rows, write_to, run_over, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most chunks that are decoded and blocks that are alive at once, over 60 chunks."""
+    made: list[weakref.ref[object]] = []
+
+    def counted(make):
+        def make_and_count(*arguments):
+            thing = make(*arguments)
+            made.append(weakref.ref(thing))
+            return thing
+
+        return make_and_count
+
+    monkeypatch.setattr(Grid, "chunk", counted(Grid.chunk))
+    monkeypatch.setattr(Grid, "block", counted(Grid.block))
+
+    def most(chunks: int) -> int:
+        frame = rows(servers=["a"], chunks=chunks)
+        run = run_over(write_to(frame, tmp_path / str(chunks))).prepare()
+        found = 0
+        for _ in run.dataset().training_batches(0):
+            found = max(found, sum(thing() is not None for thing in made))
+        return found
+
+    # Two groups of two blocks at a border, two read ahead, one being made; a block's chunks.
+    assert most(60) <= 7 + 3
+    assert len(made) > 60
