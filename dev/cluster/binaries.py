@@ -88,7 +88,10 @@ def _build(module: GoModule, built: Path) -> None:
     unfinished = built.with_name(f"{built.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    argv = ["nice", "go", "build", "-trimpath", "-tags", module.tags]
+    print(f"go build {module.name}: minutes, when Go's own cache is empty", flush=True)
+    # Nobody debugs these programs: without DWARF the compilers need a tenth less time.
+    compiler = ["-trimpath", "-gcflags=all=-dwarf=false", "-tags", module.tags]
+    argv = ["nice", "go", "build", *compiler]
     argv += ["-ldflags", _link_flags(module, folder), "-o", f"{unfinished}/", *module.packages]
     execute(
         argv,
