@@ -36,6 +36,8 @@ def print_environment(places: Places) -> None:
     keys = read_keys(places)
     variables = {
         "KUBECONFIG": str(places.admin_kubeconfig),
+        "CONTAINERD_ADDRESS": str(places.containerd_socket),
+        "CONTAINERD_NAMESPACE": "k8s.io",
         "ARGUS_S3_ENDPOINT": S3_ENDPOINT,
         "AWS_ACCESS_KEY_ID": keys.access,
         "AWS_SECRET_ACCESS_KEY": keys.secret,
