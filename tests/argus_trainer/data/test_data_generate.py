@@ -13,6 +13,7 @@ from argus_trainer.data.schema import METRICS, STATES
 from argus_trainer.errors import UsageError
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.local import LocalStore
+from argus_trainer.storage.open import open_store
 
 
 def generated(folder: Path, **options: object) -> Path:
@@ -154,3 +155,13 @@ def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert contents(tmp_path / "a") == contents(generated(tmp_path / "b"))
+
+
+def test_a_bucket_takes_a_dataset_like_a_folder(s3, tmp_path: Path) -> None:
+    bucket = open_store(s3.new_uri(), s3.options())
+    generate(bucket, servers=7, hours=6, seed=1)
+    folder = contents(generated(tmp_path, hours=6))
+    assert {info.key: bucket.get(info.key) for info in bucket.list_objects()} == folder
+    generate(bucket, servers=7, hours=6, seed=1)
+    with pytest.raises(UsageError, match="choose another place"):
+        generate(bucket, servers=7, hours=6, seed=2)

@@ -66,11 +66,6 @@ def make_plan(store: Store, launch: Launch, *, created_at: datetime, bundle_name
     )
 
 
-def plan_digest(plan: Plan) -> str:
-    """Returns the SHA-256 of the plan as it is written."""
-    return _digest(plan.to_wire())
-
-
 def training_time(plan: Plan) -> timedelta:
     """Returns the span of the training part."""
     return plan.objects[plan.split.train_end - 1].end - plan.objects[0].start

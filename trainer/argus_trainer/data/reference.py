@@ -120,10 +120,9 @@ def _normalizer(target: TargetStatistics, statistics: Statistics) -> GroupNormal
     )
     codes = pd.Index(range(1, len(statistics.servers) + 1), name=SERVER)
     normalizer.norm_ = pd.DataFrame(
-        {
-            "center": [scaler.center for scaler in target.servers],
-            "scale": [scaler.scale for scaler in target.servers],
-        },
+        [(scaler.center, scaler.scale) for scaler in target.servers],
+        # Not pandas' own text type: it would put pyarrow and a pandas version into the pickle.
+        columns=pd.Index(["center", "scale"], dtype=object),
         index=codes,
     )
     normalizer.missing_ = {"center": target.fleet.center, "scale": target.fleet.scale}

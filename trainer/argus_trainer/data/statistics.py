@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_contract.digests import digest_of
 from argus_contract.plan import BlockStatistics, FeatureStatistics, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.cadence import cadence_of
 from argus_trainer.data.decode import ChunkFile, Columns, Present
 from argus_trainer.data.place import Placed, place
-from argus_trainer.data.plan import plan_digest, training_time
+from argus_trainer.data.plan import training_time
 from argus_trainer.data.scaling import FeatureScaling, TargetScaling
 from argus_trainer.data.schema import CALENDAR, calendar_names, measured_inputs, profile_of
 from argus_trainer.data.windows import (
@@ -151,7 +152,7 @@ def _statistics(
     empty = [f.name for f, found in zip(seen.features, measured, strict=True) if found is None]
     known = calendar_names(training_time(plan))
     return Statistics(
-        plan_digest=plan_digest(plan),
+        plan_digest=digest_of(plan),
         cadence_seconds=cadence,
         rows=seen.rows,
         servers=tuple(servers),

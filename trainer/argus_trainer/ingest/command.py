@@ -36,7 +36,7 @@ def import_(
     # Heavy imports wait until the command runs: --help stays fast.
     from argus_trainer.ingest.metrics import import_metrics
     from argus_trainer.ingest.read import Reading
-    from argus_trainer.simulate.command import storage_from_environment
+    from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
     if timestamp_unit not in ("s", "ms", "us", "ns"):

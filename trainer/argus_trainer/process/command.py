@@ -86,7 +86,7 @@ def train(
     from argus_trainer.process.local import Request, launch_of
     from argus_trainer.process.run import run as run_launch
     from argus_trainer.process.surroundings import Surroundings
-    from argus_trainer.simulate.command import storage_from_environment
+    from argus_trainer.storage.environment import storage_from_environment
 
     model: dict[str, object] = {
         "encoder_length": encoder_length,

@@ -1,23 +1,11 @@
 """`argus generate`: the command line of the simulator."""
 
-import os
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from argus_contract.launch import LaunchStorage
 from argus_trainer.errors import UsageError
-
-
-def storage_from_environment() -> LaunchStorage:
-    """Returns how to reach a store from AWS's own variables; keys are found by the client."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return LaunchStorage(
-        endpoint=endpoint,
-        region=os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION"),
-        path_style=endpoint is not None,
-    )
 
 
 def generate(
@@ -33,6 +21,7 @@ def generate(
     """Simulate a fleet of servers and write its metrics as training data."""
     # Heavy imports wait until the command runs: --help stays fast.
     from argus_trainer.simulate.generate import generate as run
+    from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
     store = open_store(output, storage_from_environment())
