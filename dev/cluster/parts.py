@@ -122,6 +122,7 @@ def _seaweedfs(places: Places, weed: Path) -> tuple[str, ...]:
         *("-master.port=9333", "-volume.port=9334", "-filer.port=9335"),
         *("-master.volumeSizeLimitMB=64", "-volume.max=0"),
         *("-s3", f"-s3.port={S3_PORT}", f"-s3.config={places.s3_keys}"),
+        "-s3.autoCreateBucket=false",
     )
 
 
