@@ -45,6 +45,11 @@ class Cluster:
         settings.connection_pool_maxsize = 32
         return cls(client.ApiClient(configuration=settings))
 
+    @property
+    def server(self) -> str:
+        """Address of the API server."""
+        return str(self._api.configuration.host)
+
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
 

@@ -6,6 +6,7 @@ the mapping matches one resource only, so our own kind is watched whole.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -41,15 +42,26 @@ def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
     return matches
 
 
-def register(queue: WorkQueue, children: Children, ailment: Callable[[], str | None]) -> Any:
-    """Returns a registry of kopf with all handlers of the operator."""
+def register(
+    queue: WorkQueue,
+    children: Children,
+    ailment: Callable[[], str | None],
+    service_account_server: str | None,
+) -> Any:
+    """Returns a registry of kopf with all handlers of the operator.
+
+    `service_account_server` is the API server's address inside a cluster; None: KUBECONFIG
+    says where it is.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
-        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(
-            **arguments
-        )
+        if service_account_server is None:
+            return kopf.login_with_kubeconfig(**arguments)
+        account = kopf.login_with_service_account(**arguments)
+        # kopf takes the server's DNS name; a cluster may have no DNS for the operator.
+        return account and replace(account, server=service_account_server)
 
     @kopf.on.probe(registry=registry, id="health")
     def health(**_: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -114,8 +115,15 @@ async def run(surroundings: Surroundings, configuration: Configuration) -> None:
         )
         await _until_first_end(
             kopf.operator(
-                registry=handlers.register(queue, children, lambda: ailment(queue, resync)),
+                registry=handlers.register(
+                    queue,
+                    children,
+                    ailment=lambda: ailment(queue, resync),
+                    service_account_server=None if surroundings.kubeconfig else cluster.server,
+                ),
                 settings=handlers.settings(),
+                # kopf's own way to name itself fails for a user id without a name.
+                identity=cast(Any, surroundings.instance),
                 standalone=True,
                 clusterwide=not configuration.watch_namespaces,
                 namespaces=configuration.watch_namespaces,
