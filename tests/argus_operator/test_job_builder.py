@@ -83,10 +83,13 @@ def test_only_the_queue_labels_of_the_resource_are_copied(scene: Any) -> None:
 
 
 def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) -> None:
-    scene.spec(runToken="$(HOME) costs $5", training={"epochs": 7})
+    uri = "s3://metrics/$(HOME)/$5"
+    scene.spec(data={"uri": uri}, training={"epochs": 7})
     environment = {entry["name"]: entry for entry in container(make(scene))["env"]}
-    # Kubernetes writes $ for $$.
-    launch = Launch.model_validate_json(environment["ARGUS_LAUNCH"]["value"].replace("$$", "$"))
+    told = environment["ARGUS_LAUNCH"]["value"]
+    assert "$$(HOME)/$$5" in told, "Kubernetes expands $(HOME) and writes $ for $$"
+    launch = Launch.model_validate_json(told.replace("$$", "$"))
+    assert launch.data.uri == uri
     assert (launch.namespace, launch.name) == build.key
     assert launch.training.epochs == 7
     assert launch.gpus == 2
