@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pytorch_forecasting import TimeSeriesDataSet
 from pytorch_forecasting.data.encoders import softplus_inv
@@ -53,6 +53,7 @@ def assert_equal_to_the_bit(batch: Batch, row: int, x: dict[str, object], y: obj
 @settings(
     max_examples=6,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking files takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
