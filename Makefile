@@ -63,7 +63,7 @@ test-cluster: ready ## Tests on the whole cluster (started and stopped if it is 
 verify: .venv/.stamp ## Lint, types, import directions, generated files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy -p argus_contract -p argus_operator -p argus_trainer -p cluster
+	.venv/bin/mypy -p argus_contract -p argus_operator -p argus_trainer -p cluster -p stage
 	.venv/bin/mypy dev/demo.py dev/generate.py
 	.venv/bin/lint-imports
 	$(PYTHON) dev/generate.py --check
