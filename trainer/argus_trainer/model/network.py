@@ -92,9 +92,7 @@ def own_tensors(network: nn.Module) -> dict[str, Tensor]:
 
     The tensors are the network's own, not copies.
     """
-    named = dict(network.named_parameters())
-    named.update(network.named_buffers())
-    return {name: tensor.detach() for name, tensor in named.items()}
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 def full_state(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -103,14 +101,8 @@ def full_state(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tens
     Shared modules appear under each of their names with a copy of their own, as a strict
     `load_state_dict` wants it and as safetensors can store it.
     """
-    name_of_storage = {id(value): name for name, value in _identities(network).items()}
+    name_of_storage = {id(value): name for name, value in own_tensors(network).items()}
     return {
         key: tensors[name_of_storage[id(value)]].detach().cpu().clone().contiguous()
         for key, value in network.state_dict(keep_vars=True).items()
     }
-
-
-def _identities(network: nn.Module) -> dict[str, Tensor]:
-    named: dict[str, Tensor] = dict(network.named_parameters())
-    named.update(network.named_buffers())
-    return named

@@ -4,6 +4,7 @@ Imports torch and pytorch-forecasting. Everything that the bundle is made of com
 final state in the bucket, so an attempt that dies while publishing is repeated to the byte.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,9 +99,7 @@ class Attempt:
         self._report.phase(TrainerPhase.TRAINING)
         with _out_of_memory_named(self._launch):
             fabric = device.make_fabric(gpus=self._launch.gpus, threads=threads)
-            reference = fitted_dataset(
-                self._statistics, self._launch.model, self._dataset.sample_frame()
-            )
+            reference = self._reference()
             network = build_network(reference, self._launch.model, self._plan.seed)
             if final is None or loaded is None:
                 steps = self._steps(versions=device.versions(fabric, threads=threads))
@@ -131,6 +130,13 @@ class Attempt:
         """Saves the newest snapshot; for the signal thread. Raises StorageError, Preempted."""
         if self._saver:
             self._saver.save_kept()
+
+    def _reference(self) -> TimeSeriesDataSet:
+        frame = self._dataset.sample_frame()
+        with warnings.catch_warnings():
+            # pandas 3 hands out read-only arrays; the class only reads them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return fitted_dataset(self._statistics, self._launch.model, frame)
 
     def _steps(self, *, versions: dict[str, str]) -> Steps:
         return Steps(

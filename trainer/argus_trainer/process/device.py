@@ -45,6 +45,8 @@ def make_fabric(*, gpus: int, threads: int) -> Fabric:
     torch.set_num_threads(threads)
     # On a GPU a few kernels of the network (interpolation backward) have no exact form.
     torch.use_deterministic_algorithms(True, warn_only=gpus > 0)
+    # Exactness needs no memory filled before use; it would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Fabric(accelerator="cuda" if gpus else "cpu", devices=1, precision="32-true")
 
 

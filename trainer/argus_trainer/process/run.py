@@ -6,6 +6,7 @@ What comes before `attempt` needs no torch, so a run that was published before e
 second, and a signal finds a thread that listens while the heavy imports run.
 """
 
+import os
 import threading
 import traceback
 from typing import TYPE_CHECKING
@@ -64,12 +65,6 @@ class Journey:
         self.launch = launch
         self.surroundings = surroundings
         self.report = Report(launch.run_key, surroundings.clock)
-        stop, storage = surroundings.stop, launch.storage
-        self._open_data = lambda: open_store(launch.data.uri, storage, stopping=stop.requested)
-        # These two must still be written to after a stop was asked for.
-        run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
-        self._open_run = lambda: open_store(run_uri, storage, stopping=stop.overdue)
-        self._open_output = lambda: open_store(launch.output.uri, storage, stopping=stop.overdue)
         self._ledger: Ledger | None = None
         self._attempt: Attempt | None = None
         self._leaving = threading.Lock()
@@ -82,11 +77,15 @@ class Journey:
             raise ConfigurationError(
                 f"resourcesPerNode asks for {launch.gpus} GPUs: this trainer uses one, ask for 1"
             )
-        output, run_store = self._open_output(), self._open_run()
+        stop, storage = surroundings.stop, launch.storage
+        # Both must still be written to after a stop was asked for.
+        run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
+        run_store = open_store(run_uri, storage, stopping=stop.overdue)
+        output = open_store(launch.output.uri, storage, stopping=stop.overdue)
         claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
         if self._is_published(output, claims):
             return
-        surroundings.stop.check()
+        stop.check()
         ledger = self._ledger = Ledger(
             claims,
             report=self.report,
@@ -96,17 +95,18 @@ class Journey:
             clock=surroundings.clock,
             say=surroundings.say,
         )
-        data = self._open_data()
+        data = open_store(launch.data.uri, storage, stopping=stop.requested)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
         statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
         self.report.data(_data_status(plan, statistics))
-        surroundings.stop.check()
+        stop.check()
 
+        _prepare_environment(launch.gpus)
         # Seconds of imports: not before it is known that they are needed.
         from argus_trainer.process.attempt import Attempt
 
-        surroundings.stop.check()
+        stop.check()
         self._attempt = Attempt(
             launch=launch,
             surroundings=surroundings,
@@ -201,6 +201,16 @@ class Journey:
             self.launch.training,
             on_chunk=lambda _done, _total: self.surroundings.stop.check(),
         )
+
+
+def _prepare_environment(gpus: int) -> None:
+    """Sets what torch's libraries read when they are loaded, and at no other time."""
+    # Waiting threads that spin take the CPU from those that work: on a shared node a step of
+    # the small kernels of this network takes eight times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if gpus:
+        # Without a fixed workspace cuBLAS may sum in another order from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _data_status(plan: Plan, statistics: Statistics) -> DataStatus:

@@ -1,6 +1,7 @@
 """Adam's memory by parameter name: torch itself numbers parameters, and numbers shift.
 
-A parameter that never had a gradient has no entry.
+A parameter that never had a gradient has no entry. Fused Adam keeps all of an entry, its count
+of steps too, beside the parameter.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,8 +27,6 @@ def set_moments(network: nn.Module, optimizer: Optimizer, tensors: Mapping[str, 
     for name, parameter in network.named_parameters():
         entry = {kind: tensors[f"{kind}.{name}"] for kind in KINDS if f"{kind}.{name}" in tensors}
         if entry:
-            # Adam counts steps on the host and keeps its moments beside the parameter.
             optimizer.state[parameter] = {
-                kind: tensor.clone() if kind == "step" else tensor.to(parameter.device, copy=True)
-                for kind, tensor in entry.items()
+                kind: tensor.to(parameter.device, copy=True) for kind, tensor in entry.items()
             }
