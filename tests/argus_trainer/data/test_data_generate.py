@@ -165,3 +165,22 @@ def test_a_bucket_takes_a_dataset_like_a_folder(s3, tmp_path: Path) -> None:
     generate(bucket, servers=7, hours=6, seed=1)
     with pytest.raises(UsageError, match="choose another place"):
         generate(bucket, servers=7, hours=6, seed=2)
+
+
+def test_the_command_finds_a_bucket_by_awss_own_variables(
+    s3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from argus_trainer.simulate.command import generate as command
+
+    uri = s3.new_uri()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for key in s3.credentials().iterdir():
+        monkeypatch.setenv(key.name, key.read_text().strip())
+    command(servers=2, hours=2, output=uri, seed=1, cadence=300, start="2026-01-01T00:00Z")
+    keys = [info.key for info in open_store(uri, s3.options()).list_objects()]
+    assert keys == [
+        "metrics_metadata.json",
+        "server_metrics_partitioned/chunk_20260101_00.parquet",
+        "server_metrics_partitioned/chunk_manifest.json",
+    ]
