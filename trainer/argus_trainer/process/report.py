@@ -48,6 +48,9 @@ class Report:
     def progress(self, progress: Progress, metrics: tuple[Metric, ...]) -> None:
         self._put(progress=progress, metrics=metrics)
 
+    def metrics(self, metrics: tuple[Metric, ...]) -> None:
+        self._put(metrics=metrics)
+
     def saved(self, checkpoint: Checkpoint) -> None:
         self._put(checkpoint=checkpoint)
 

@@ -24,6 +24,7 @@ from argus_trainer.data.plan import make_plan
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.errors import ArgusError, ConfigurationError
 from argus_trainer.process.ends import COMPLETED, End, end_of
+from argus_trainer.process.earlier import metrics_of
 from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.report import Report
 from argus_trainer.process.server import ProgressServer
@@ -83,7 +84,7 @@ class Journey:
         run_store = open_store(run_uri, storage, stopping=stop.overdue)
         output = open_store(launch.output.uri, storage, stopping=stop.overdue)
         claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
-        if self._is_published(output, claims):
+        if self._is_published(output, run_store, claims):
             return
         stop.check()
         ledger = self._ledger = Ledger(
@@ -136,9 +137,7 @@ class Journey:
             self.report.ended(end.reason, end.message)
             if end.message:
                 self.surroundings.say(f"[RUN] {end.reason}: {end.message}")
-            path = self.surroundings.termination_path
-            if path:
-                self.report.write_last_words(path)
+            self._write_last_words()
 
     def leave_for_stuck_thread(self) -> int:
         """Saves what there is and leaves, in place of a main thread that does not answer."""
@@ -159,18 +158,28 @@ class Journey:
         self.leave(end)
         return end.exit_code
 
-    def _is_published(self, output: Store, claims: Claims) -> bool:
+    def _write_last_words(self) -> None:
+        path = self.surroundings.termination_path
+        try:
+            if path:
+                self.report.write_last_words(path)
+        except OSError as error:
+            # They only repeat what the bucket and /progress said: no reason to fail.
+            self.surroundings.say(f"[RUN] {path} cannot be written: {error.strerror}")
+
+    def _is_published(self, output: Store, run_store: Store, claims: Claims) -> bool:
         launch = self.launch
         record = find_published(output, launch.run_key)
         if record is None:
             return False
+        self.report.published(artifact_of(output, record), already=True)
+        self.report.metrics(metrics_of(output, run_store, record))
+        self.report.ledger(claims.attempts(), claims.disruptions(launch.gpus))
         if launch.output.existing_bundle_policy is ExistingBundlePolicy.FAIL:
             raise ConfigurationError(
                 f"AlreadyPublished: this very run published {output.uri}/{record.bundle}; change "
                 "spec.runToken to train again, or use output.existingBundlePolicy Reuse"
             )
-        self.report.published(artifact_of(output, record), already=True)
-        self.report.ledger(claims.attempts(), claims.disruptions(launch.gpus))
         self.surroundings.say(
             f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, change "
             "spec.runToken (argus train: --fresh)"

@@ -156,6 +156,8 @@ class Training:
             if not self._is_epoch_over:
                 self._train_epoch(saver, pace)
             else:
+                # A validation may be long, and a stop may find it in a long call.
+                saver.keep(self.snapshot())
                 self._close_epoch()
                 self._save_if_due(saver, pace)
         return self._state
