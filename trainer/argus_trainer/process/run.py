@@ -23,8 +23,8 @@ from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.errors import ArgusError, ConfigurationError
-from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.earlier import metrics_of
+from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.report import Report
 from argus_trainer.process.server import ProgressServer
