@@ -61,7 +61,7 @@ def processes() -> Iterator["subprocess.Popen[str]"]:
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
-            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "10000",
         },
     )
     with server:

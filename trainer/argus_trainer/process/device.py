@@ -16,19 +16,30 @@ from lightning.fabric import Fabric
 
 from argus_trainer.errors import ConfigurationError
 
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CGROUP = Path("/sys/fs/cgroup")
 THREADS = "threads"
 """Key of the number of threads in the versions of a state."""
 
 
-def usable_cpus() -> int:
+def usable_cpus(cgroup: Path = CGROUP) -> int:
     """Returns the CPUs that this process may use: its affinity, or less by the cgroup's quota."""
     cpus = len(os.sched_getaffinity(0))
-    if _CPU_QUOTA.exists():
-        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
-        if quota != "max":
-            cpus = min(cpus, math.ceil(int(quota) / int(period)))
-    return max(1, cpus)
+    quota = _quota(cgroup)
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Returns the CPUs that the cgroup (version 2, or 1) grants, None without a limit."""
+    both = cgroup / "cpu.max"
+    old = cgroup / "cpu" / "cpu.cfs_quota_us"
+    if both.exists():
+        quota, period = both.read_text(encoding="ascii").split()
+    elif old.exists():
+        quota = old.read_text(encoding="ascii").strip()
+        period = old.with_name("cpu.cfs_period_us").read_text(encoding="ascii").strip()
+    else:
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
 def check_gpus(gpus: int) -> None:
