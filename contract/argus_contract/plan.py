@@ -73,6 +73,8 @@ class TargetStatistics(Model):
     """For servers that training never saw."""
     servers: tuple[Scaler, ...]
     """One per entry of `Statistics.servers`."""
+    spreads: tuple[Annotated[float, Field(gt=0)], ...]
+    """Of each server, in the metric's own unit: what an error is measured against in the loss."""
     resolution: Annotated[float, Field(gt=0)] = 0.01
     """Raw values are raised to it before the inverse softplus, which has no value at 0."""
 

@@ -254,6 +254,7 @@ class ToyFleet:
         return Batch(
             x=x,
             y=list(y),
+            spread=torch.full((len(y), len(windows)), 2.0),
             weight=torch.ones(len(windows), self.DECODER),
             window_ids=np.array(windows, dtype=np.int64),
         )

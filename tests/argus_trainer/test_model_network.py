@@ -8,7 +8,7 @@ from pytorch_forecasting.models import TemporalFusionTransformer
 
 from argus_contract.spec import ModelSpec
 from argus_trainer.data.batch import Batch
-from argus_trainer.model.loss import LossParts, batch_loss, quantile_loss, unit_scale
+from argus_trainer.model.loss import LossParts, batch_loss, quantile_loss
 from argus_trainer.model.network import (
     QUANTILES,
     build_network,
@@ -69,27 +69,16 @@ def test_the_unscaled_loss_is_that_of_pytorch_forecasting():
     torch.testing.assert_close(
         quantile_loss(prediction, target), QuantileLoss().loss(prediction, target)
     )
-    # sigmoid(40) is 1 in float32: center 40 and scale 1 are a unit scale of 1.
-    batch = _batch(target, scale=torch.tensor([[40.0, 1.0]]).expand(4, 2))
+    batch = _batch(target)
     ours = batch_loss([prediction], batch).mean(torch.ones(1))
     torch.testing.assert_close(ours, QuantileLoss()(prediction, target))
 
 
-def test_a_loss_counts_alike_for_a_server_of_any_scale():
+def test_a_loss_counts_alike_for_a_server_of_any_spread():
     prediction, target = torch.zeros(1, 6, len(QUANTILES)), torch.ones(1, 6)
-    small = batch_loss([prediction], _batch(target, scale=torch.tensor([[40.0, 1.0]])))
-    large = batch_loss([prediction * 50], _batch(target * 50, scale=torch.tensor([[40.0, 50.0]])))
+    small = batch_loss([prediction], _batch(target, spread=1.0))
+    large = batch_loss([prediction * 50], _batch(target * 50, spread=50.0))
     torch.testing.assert_close(small.loss_of_target, large.loss_of_target)
-
-
-def test_the_unit_scale_is_the_slope_of_softplus_at_the_center():
-    center = torch.tensor([-3.0, 0.0, 4.0], dtype=torch.float64)
-    step = 1e-6
-    slope = (
-        torch.nn.functional.softplus(center + step) - torch.nn.functional.softplus(center)
-    ) / step
-    scales = torch.stack([center, torch.full_like(center, 2.0)], dim=1)
-    torch.testing.assert_close(unit_scale(scales), 2.0 * slope, rtol=1e-4, atol=1e-6)
 
 
 def test_a_masked_step_changes_nothing_even_when_it_holds_nan():
@@ -123,11 +112,11 @@ def test_targets_count_by_their_relative_weight():
     assert float(parts.mean(torch.tensor([6.0, 2.0]))) == 2.5
 
 
-def _batch(target, *, scale=None, weight=None):
-    scale = torch.tensor([[40.0, 1.0]]).expand(len(target), 2) if scale is None else scale
+def _batch(target, *, spread=1.0, weight=None):
     return Batch(
-        x={"target_scale": scale},
+        x={},
         y=[target],
+        spread=torch.full((1, len(target)), spread),
         weight=torch.ones_like(target) if weight is None else weight,
         window_ids=np.arange(len(target)),
     )

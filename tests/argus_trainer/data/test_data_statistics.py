@@ -183,3 +183,16 @@ class TestScaleOfATarget:
         values = np.linspace(1e6, 9e6, 100)
         target = self.scaled(values)
         assert target.servers[0].center == pytest.approx(values.mean(), rel=1e-12)
+
+    def test_an_error_is_measured_against_the_servers_own_spread(self) -> None:
+        rng = np.random.default_rng(0)
+        narrow, wide = rng.uniform(40, 60, 100), rng.uniform(0, 90, 100)
+        target = self.scaled(narrow, wide)
+        assert target.spreads == pytest.approx((narrow.std(), wide.std()), rel=1e-12)
+
+    def test_an_incident_on_a_server_that_was_always_quiet_does_not_drown_the_loss(self) -> None:
+        rng = np.random.default_rng(0)
+        all_quiet = self.scaled(np.zeros(100), np.zeros(100))
+        one_quiet = self.scaled(np.zeros(100), rng.uniform(0, 20, 100))
+        assert all_quiet.spreads == (1.0, 1.0)
+        assert 60 / one_quiet.spreads[0] < 60

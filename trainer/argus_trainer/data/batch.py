@@ -35,6 +35,8 @@ class Batch:
     decoder_time_idx [B, D] absolute steps; groups [B, 1]; target_scale [B, 2]."""
     y: list[Tensor]
     """Per target [B, D] in raw units."""
+    spread: Tensor
+    """[N, B] float32: of each of the N targets its server's spread in raw units, for the loss."""
     weight: Tensor
     """[B, D] float32: 0 where the decoder step was filled."""
     window_ids: NDArray[np.int64]
@@ -54,6 +56,9 @@ class Gather:
         self._scale_NS2 = np.array(
             [[(s.center, s.scale) for s in target.servers] for target in statistics.targets]
         ).astype(np.float32)
+        self._spread_NS = np.array([target.spreads for target in statistics.targets]).astype(
+            np.float32
+        )
         self._relative_L = (
             torch.arange(-lengths.encoder, lengths.decoder, dtype=torch.float32) / lengths.encoder
         ).numpy()
@@ -86,7 +91,8 @@ class Gather:
         }
         observed = _gathered(parts, [b.observed_ST for b, _ in parts], encoder, decoder, np.bool_)
         weight = torch.from_numpy(observed.astype(np.float32))
-        return Batch(x=x, y=future, weight=weight, window_ids=ids)
+        spread = torch.from_numpy(self._spread_NS[:, servers])
+        return Batch(x=x, y=future, spread=spread, weight=weight, window_ids=ids)
 
     def _reals(self, parts: Sequence[Part], skip: int, length: int) -> Tensor:
         reals = _gathered(parts, [b.reals_STR for b, _ in parts], skip, length, np.float32)

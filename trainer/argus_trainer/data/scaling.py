@@ -23,6 +23,9 @@ RESOLUTION_SHARE = 1e-4
 SCALE_FLOOR_SHARE = 0.1
 """Of the usual spread within a server: a server that was always quiet must not turn a first
 small movement into thousands of deviations."""
+SPREAD_FLOOR_SHARE = 0.25
+"""Of the fleet's spread in raw units: an incident on a server that was always quiet must not
+outweigh everything else that the loss sees."""
 MIN_ROWS_OF_SERVER = 24
 """Below, a server has no scale of its own and takes the fleet's."""
 
@@ -54,6 +57,7 @@ class TargetScaling:
     def __init__(self, name: str) -> None:
         self.name = name
         self._moments = Moments.none(0)
+        self._raw = Moments.none(0)
         self._positive = Moments.none(1)
         self._least_positive = np.inf
 
@@ -66,6 +70,7 @@ class TargetScaling:
         num_groups = (int(servers.max()) + 1) * _NUM_DECADES
         inverse = softplus_inverse(values, _EDGES[0])
         self._moments = self._moments.merged(Moments.of(groups, inverse, num_groups))
+        self._raw = self._raw.merged(Moments.of(servers, values, int(servers.max()) + 1))
         positive = values[values > 0]
         if len(positive):
             zeros = np.zeros(len(positive), dtype=np.int64)
@@ -95,7 +100,22 @@ class TargetScaling:
                     servers.count, servers.mean, servers.deviation, strict=True
                 )
             ),
+            spreads=self._spreads(order, resolution),
             resolution=resolution,
+        )
+
+    def _spreads(self, order: list[int], resolution: float) -> tuple[float, ...]:
+        """Returns each server's own spread in raw units, raised to the floor."""
+        servers = self._raw.at(order)
+        fleet = servers.fleet()
+        of_fleet = float(fleet.deviation[0])
+        if of_fleet <= 1e-6 * max(1.0, abs(float(fleet.mean[0]))):
+            # Never moved in training: one unit of the metric is as good as any other.
+            of_fleet = 1.0
+        floor = max(SPREAD_FLOOR_SHARE * of_fleet, resolution)
+        return tuple(
+            max(float(spread), floor) if count >= MIN_ROWS_OF_SERVER else max(of_fleet, floor)
+            for count, spread in zip(servers.count, servers.deviation, strict=True)
         )
 
     def _first_decade(self) -> int:

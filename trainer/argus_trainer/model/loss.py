@@ -3,12 +3,10 @@
     B windows of a batch, T decoder steps, Q quantiles
 
 A prediction and its target are in the metric's own unit. The difference is divided by the
-server's own scale of that metric, so that a busy database does not drown a quiet web server
-and percent does not drown load; then it is weighed by step and by target. With scale 1 and
-weight 1 the value is that of pytorch-forecasting's QuantileLoss: the mean over Q and steps.
-
-The scale is the spread that one unit of the network's output has around the server's
-typical value: `scale * sigmoid(center)`, the slope of softplus at the center.
+server's own spread of that metric (from the training part, with a floor), so that a busy
+database does not drown a quiet web server and percent does not drown load; then it is weighed
+by step and by target. With spread 1 and weight 1 the value is that of pytorch-forecasting's
+QuantileLoss: the mean over Q and steps.
 """
 
 from collections.abc import Sequence
@@ -47,28 +45,14 @@ def quantile_loss(prediction_BTQ: Tensor, target_BT: Tensor) -> Tensor:
     return 2 * torch.maximum(quantiles_Q * error_BTQ, (quantiles_Q - 1) * error_BTQ)
 
 
-def unit_scale(target_scale_B2: Tensor) -> Tensor:
-    """Returns [B]: the server's spread in the metric's unit, from its (center, scale)."""
-    center_B, scale_B = target_scale_B2[:, 0], target_scale_B2[:, 1]
-    return scale_B * torch.sigmoid(center_B)
-
-
 def batch_loss(predictions: Sequence[Tensor], batch: Batch) -> LossParts:
     """Returns the parts of the loss of a batch; `predictions` are [B, T, Q] per target."""
-    scales = target_scales(batch)
     losses, weights = [], []
-    for prediction_BTQ, target_BT, scale_B2 in zip(predictions, batch.y, scales, strict=True):
-        scale_B11 = unit_scale(scale_B2)[:, None, None]
+    for prediction_BTQ, target_BT, spread_B in zip(predictions, batch.y, batch.spread, strict=True):
         # A masked step may hold NaN, and NaN times 0 is NaN: it is replaced, not multiplied.
         seen_BT = batch.weight > 0
         target_BT = torch.where(seen_BT, target_BT, torch.zeros_like(target_BT))
-        loss_BT = (quantile_loss(prediction_BTQ, target_BT) / scale_B11).mean(-1)
+        loss_BT = quantile_loss(prediction_BTQ, target_BT).mean(-1) / spread_B[:, None]
         losses.append((loss_BT * batch.weight).sum())
         weights.append(batch.weight.sum())
     return LossParts(loss_of_target=torch.stack(losses), weight_of_target=torch.stack(weights))
-
-
-def target_scales(batch: Batch) -> list[Tensor]:
-    """Returns (center, scale) [B, 2] per target; one target alone comes without a list."""
-    scales = batch.x["target_scale"]
-    return list(scales) if isinstance(scales, list | tuple) else [scales]

@@ -254,8 +254,10 @@ class Training:
 
     def _on_device(self, batch: Batch) -> Batch:
         # Fabric moves collections of tensors, and no frozen dataclass.
-        x, y, weight = self._fabric.to_device((batch.x, batch.y, batch.weight))
-        return replace(batch, x=x, y=y, weight=weight)
+        x, y, spread, weight = self._fabric.to_device(
+            (batch.x, batch.y, batch.spread, batch.weight)
+        )
+        return replace(batch, x=x, y=y, spread=spread, weight=weight)
 
     def _loss_of(self, batch: Batch) -> LossParts:
         return batch_loss(predict(self._network, batch.x), batch)
