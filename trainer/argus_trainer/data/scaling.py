@@ -109,10 +109,11 @@ class TargetScaling:
         servers = self._raw.at(order)
         fleet = servers.fleet()
         of_fleet = float(fleet.deviation[0])
-        if of_fleet <= 1e-6 * max(1.0, abs(float(fleet.mean[0]))):
+        if of_fleet > 1e-6 * max(1.0, abs(float(fleet.mean[0]))):
+            floor = max(SPREAD_FLOOR_SHARE * of_fleet, resolution)
+        else:
             # Never moved in training: one unit of the metric is as good as any other.
-            of_fleet = 1.0
-        floor = max(SPREAD_FLOOR_SHARE * of_fleet, resolution)
+            floor = 1.0
         return tuple(
             max(float(spread), floor) if count >= MIN_ROWS_OF_SERVER else max(of_fleet, floor)
             for count, spread in zip(servers.count, servers.deviation, strict=True)
