@@ -6,10 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stage.kubectl import CommandFailed, apply, get, kubectl
+from stage.processes import processes_with
 
 RESOURCE = "argustrainingjobs.argus.tachyon.dev"
 TERMINAL = ("Succeeded", "Failed")
@@ -104,7 +104,7 @@ class Run:
 
     def kill(self, pod: str) -> None:
         """Sends SIGKILL to the trainer of a pod, from the node: it cannot say a word."""
-        for pid in _processes_of(pod):
+        for pid in processes_with("ARGUS_POD_NAME", pod):
             os.kill(pid, signal.SIGKILL)
             return
         raise CommandFailed(f"no trainer process of pod {pod} found on this machine")
@@ -120,17 +120,3 @@ class Run:
         kubectl(
             "wait", "--for=delete", "pods", "-n", self.namespace, "-l", selector, "--timeout=150s"
         )
-
-
-def _processes_of(pod: str) -> list[int]:
-    """Returns the pids whose environment says that they are the trainer of `pod`."""
-    wanted = f"ARGUS_POD_NAME={pod}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:  # it ended while we looked
-                continue
-    return sorted(found)

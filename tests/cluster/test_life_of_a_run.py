@@ -6,7 +6,6 @@ import re
 import signal
 import time
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from stage.commandline import argus
 from stage.install import NAMESPACE as OPERATOR_NAMESPACE
 from stage.kubectl import ROOT, get, kubectl
 from stage.manifests import DATASETS, small_run
+from stage.processes import processes_with
 from stage.runs import Run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -105,17 +105,9 @@ def reapply_the_same_yaml(namespace: str, run: Run) -> None:
     run.delete()
 
 
-def operator_pids() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:  # it ended while we looked
-                continue
-            if b"argus_operator" in command:
-                found.append(int(entry.name))
-    return found
+def operator_pods() -> list[str]:
+    pods = get("pods", "-n", OPERATOR_NAMESPACE)["items"]
+    return [pod["metadata"]["name"] for pod in pods]
 
 
 def test_an_operator_killed_ten_times_leaves_one_job_and_the_truth(
@@ -126,9 +118,10 @@ def test_an_operator_killed_ten_times_leaves_one_job_and_the_truth(
     deadline = time.monotonic() + 420
     while kills < 10:
         assert time.monotonic() < deadline, "the operator did not come back between kills"
-        for pid in operator_pids():
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
+        for pod in operator_pods():
+            for pid in processes_with("HOSTNAME", pod):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
         # A new pod starts at once; the same one would wait for its crash back-off.
         kubectl("delete", "pods", "-n", OPERATOR_NAMESPACE, "--all", "--force", "--grace-period=0")
         time.sleep(2 + kills % 3)

@@ -31,7 +31,12 @@ from argus_trainer.errors import (
     StorageDenied,
     StorageError,
 )
-from argus_trainer.storage.credentials import Credentials, read_credentials
+from argus_trainer.storage.credentials import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Credentials,
+    read_credentials,
+)
 from argus_trainer.storage.faults import Fault, fault_of
 from argus_trainer.storage.patience import Patience, never
 from argus_trainer.storage.store import ObjectInfo
@@ -211,8 +216,9 @@ class S3Store:
             )
         if fault is Fault.DENIED and operation not in self._granted:
             return StorageDenied(
-                f"storage: access denied: {what}: {error}; check the keys and what they may "
-                f"do in bucket {self._bucket}"
+                f"storage: access denied: {what}: {error}; check {ACCESS_KEY} and {SECRET_KEY} "
+                f"(in a cluster: the Secret of storage.secretRef) and what they may do in bucket "
+                f"{self._bucket}"
             )
         if fault is Fault.MISSING_BUCKET and not self._granted:
             return ConfigurationError(
