@@ -27,6 +27,7 @@ $(UV): requirements/uv.lock
 	@echo "[setup] Python environment (about 6 GB)"
 	@$(UV) venv -q --allow-existing --python 3.11 .venv
 	@VIRTUAL_ENV=.venv $(UV) pip sync -q --compile-bytecode requirements/dev.lock
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: setup

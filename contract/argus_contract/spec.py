@@ -223,7 +223,7 @@ class OutputSpec(Model):
     """Prefix for model bundles. Default: from the chart."""
     existing_bundle_policy: ExistingBundlePolicy = ExistingBundlePolicy.REUSE
     """Reuse completes at once if this run (same name and same spec) already published; Fail
-    fails it. Change runToken to train again. Default Reuse."""
+    fails it. To train again, create the run with another runToken. Default Reuse."""
 
 
 class ArgusTrainingJobSpec(Model):

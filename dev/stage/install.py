@@ -88,6 +88,10 @@ def helm_install() -> None:
         "--values", "-", "--wait", "--timeout", "3m",
         stdin=json.dumps(values()),
     )  # fmt: skip
+    # The tag of a rebuilt image is the old one: without this the old operator would stay.
+    deployment = ("deployment/argus-operator", "-n", NAMESPACE)
+    kubectl("rollout", "restart", *deployment)
+    kubectl("rollout", "status", *deployment, "--timeout=120s")
 
 
 def make_namespace(name: str) -> None:

@@ -62,6 +62,9 @@ def test_a_folder_that_is_not_there_is_named_with_the_way_out(tmp_path):
         (["train", "absent"], {}, 65, "argus: --dataset absent: no such folder"),
         (["run"], {}, 64, "argus: ARGUS_LAUNCH is not set"),
         (["run"], {"ARGUS_LAUNCH": "{}"}, 64, "argus: ARGUS_LAUNCH cannot be read"),
+        (["unknown"], {}, 64, "argus: No such command 'unknown'"),
+        (["train", "--gpus", "-1"], {}, 64, "argus: Invalid value for '--gpus'"),
+        (["generate", "--nope"], {}, 64, "argus: No such option: --nope"),
     ],
 )
 def test_bad_input_is_one_line_and_a_code_of_the_contract(

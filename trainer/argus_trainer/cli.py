@@ -7,7 +7,9 @@ stderr, and the exit codes are those of the contract.
 import sys
 
 import typer
+from typer.exceptions import TyperException
 
+from argus_contract.exit_codes import ExitCode
 from argus_trainer.errors import ArgusError
 from argus_trainer.ingest.command import import_
 from argus_trainer.process.command import run, train
@@ -25,13 +27,24 @@ app.command("train")(train)
 app.command("run")(run)
 
 
+def _sentence(error: TyperException) -> str:
+    """Returns the message with the option and the value, without typer's box."""
+    describe = getattr(error, "format_message", None)
+    return str(describe() if describe else error) or "a command is missing"
+
+
 def main() -> None:
     """Entry point of the console script."""
     try:
-        app()
+        # Otherwise typer prints a box of several lines and ends with 2, which a Job would retry.
+        code = app(standalone_mode=False)
     except ArgusError as error:
         print(f"argus: {error}", file=sys.stderr)
         sys.exit(int(error.exit_code))
+    except TyperException as error:
+        print(f"argus: {_sentence(error)} (see --help)", file=sys.stderr)
+        sys.exit(int(ExitCode.USAGE))
+    sys.exit(code)
 
 
 __all__ = ["app", "main"]

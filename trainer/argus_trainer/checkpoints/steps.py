@@ -135,7 +135,7 @@ class Steps:
         if hashlib.sha256(data).hexdigest() != final.manifest_sha256:
             raise DataError(
                 f"{self._store.uri}/{final.id.manifest} is not the manifest that "
-                f"{layout.FINAL} names: start a new run with another runToken"
+                f"{layout.FINAL} names: create the run again with another runToken"
             )
         return self._load(final.id, ())
 

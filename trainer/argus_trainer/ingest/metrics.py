@@ -36,6 +36,20 @@ class Imported:
     without_time: int
 
 
+def _refuse_one_name_for_two(sources: Sequence[Path], reading: Reading) -> None:
+    """Two files whose names make one server would overwrite each other's rows."""
+    if reading.server_column is not None:
+        return
+    first: dict[str, Path] = {}
+    for path in sources:
+        if path.stem in first:
+            raise UsageError(
+                f"{first[path.stem]} and {path} would both be server {path.stem!r}: rename one, or "
+                "name the server in a column (--server-column)"
+            )
+        first[path.stem] = path
+
+
 def import_metrics(
     sources: Sequence[Path], output: Store, reading: Reading, *, cadence_seconds: int = 300
 ) -> Imported:
@@ -46,6 +60,7 @@ def import_metrics(
     check_cadence(cadence_seconds)
     if not sources:
         raise UsageError("name at least one CSV or Parquet file")
+    _refuse_one_name_for_two(sources, reading)
     frames = [read_rows(path, reading) for path in sources]
     aligned = align(pd.concat(frames, ignore_index=True), cadence_seconds)
     if aligned.rows.empty:

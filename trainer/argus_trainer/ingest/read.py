@@ -80,6 +80,9 @@ def _table(path: Path) -> pa.Table:
 def _names(path: Path, columns: list[str], reading: Reading) -> dict[str, str]:
     """Returns own name to guide's name for the columns that are taken."""
     there = f"it has {', '.join(columns)}"
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path}: column {repeated[0]} stands in it twice: rename one of them")
     for own in reading.names:
         if own not in columns:
             raise UsageError(f"--map {own}={reading.names[own]}: {path} has no {own}; {there}")

@@ -74,10 +74,12 @@ def train(
         int | None, typer.Option(help="End after so many steps, even inside an epoch.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 42,
-    every_chunks: Annotated[int, typer.Option(help="Save each time so many chunks are done.")] = 5,
-    period_seconds: Annotated[int, typer.Option(help="Save at least so often.")] = 60,
+    every_chunks: Annotated[
+        int, typer.Option(min=1, help="Save each time so many chunks are done.")
+    ] = 5,
+    period_seconds: Annotated[int, typer.Option(min=1, help="Save at least so often.")] = 60,
     gpus: Annotated[
-        int | None, typer.Option(help="GPUs to use, 0 or 1. Default: 1 where there is one.")
+        int | None, typer.Option(min=0, help="GPUs to use, 0 or 1. Default: 1 where there is one.")
     ] = None,
 ) -> None:
     """Train a model on recorded metrics. Started again, it goes on where it was."""

@@ -51,7 +51,7 @@ class LocalStore:
             if etag is not None and found != etag:
                 raise DataError(
                     f"{path} changed under the run: its ETag is {found} and was {etag}; "
-                    "restore it, or start a new run"
+                    "restore it, or train anew with --fresh"
                 )
             return file.read()
 

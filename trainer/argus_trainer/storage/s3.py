@@ -89,7 +89,7 @@ class S3Store:
                 if etag is not None and found != etag:
                     raise DataError(
                         f"{self._uri}/{key} changed under the run: its ETag is {found} and "
-                        f"was {etag}; restore it, or start a new run with another runToken"
+                        f"was {etag}; restore it, or create the run again with another runToken"
                     )
                 data: bytes = await body.read()
             return data
