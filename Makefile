@@ -58,6 +58,24 @@ test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
 	$(PYTHON) -m pytest -q -m cluster tests/cluster
 
+# --- benchmarks: a table, and one JSON object as the last line; kept in benchmarks/results ---
+
+.PHONY: bench-loader
+bench-loader: .venv/.stamp ## Samples/s of the data engine against the stock loader
+	@$(PYTHON) -m benchmarks.loader
+
+.PHONY: bench-memory
+bench-memory: .venv/.stamp ## Peak memory with 1x, 4x, 16x the data, and under three budgets
+	@$(PYTHON) -m benchmarks.memory
+
+.PHONY: bench-stream
+bench-stream: .venv/.stamp ## First epoch from an S3 server against the same from memory
+	@$(PYTHON) -m benchmarks.stream
+
+.PHONY: bench-plan
+bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
+	@$(PYTHON) -m benchmarks.plan
+
 # --- checks -------------------------------------------------------------------------------
 
 .PHONY: verify

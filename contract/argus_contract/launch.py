@@ -7,12 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from argus_contract.data_spec import DataRules
 from argus_contract.model import Model
 from argus_contract.names import CONTRACT_VERSION
 from argus_contract.spec import ExistingBundlePolicy, ModelSpec, TrainingSpec
 
 
-class LaunchData(Model):
+class LaunchData(DataRules):
     """`DataSpec` after resolution: also a local folder on the command line."""
 
     uri: str
@@ -26,6 +27,8 @@ class LaunchStorage(Model):
     path_style: bool = False
     credentials_directory: str | None = None
     """Folder with one file per key (the mounted Secret); read again after a 403."""
+    ca_bundle: str | None = None
+    """File with certificates in PEM form."""
     outage_tolerance_seconds: Annotated[int, Field(ge=0)] = 600
 
 

@@ -10,17 +10,11 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from argus_contract.data_spec import DataRules
+from argus_contract.decimals import DecimalString, Quantity, value_of
 from argus_contract.model import Model
-
-DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"
-DecimalString = Annotated[
-    str,
-    StringConstraints(pattern=DECIMAL_PATTERN, max_length=16),
-    AfterValidator(lambda text: format(Decimal(text).normalize(), "f")),
-]
-"""A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
 
 ObjectUri = Annotated[
     str,
@@ -29,6 +23,15 @@ ObjectUri = Annotated[
     ),
 ]
 """`s3://bucket/prefix`."""
+
+DataUri = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(s3|gs|az|abfs|abfss)://[a-z0-9][a-z0-9._@-]{1,250}[a-z0-9](/[^?#]*)?$",
+        max_length=1024,
+    ),
+]
+"""Address of data, which is only read: also stores that fsspec knows and Argus never writes to."""
 
 DEFAULT_TARGETS = (
     "cpu_user_pct",
@@ -39,12 +42,12 @@ DEFAULT_TARGETS = (
 )
 
 
-class DataSpec(Model):
+class DataSpec(DataRules):
     """Which recorded metrics to learn from."""
 
-    uri: ObjectUri
-    """Dataset to train on, as `s3://bucket/prefix`. The prefix holds Parquet chunks and, if
-    it was made by `argus generate` or `argus import`, a `chunk_manifest.json`.
+    uri: DataUri
+    """Dataset to train on, as `s3://bucket/prefix`, `gs://` or `az://`. The prefix holds Parquet
+    chunks and, if it was made by `argus generate` or `argus import`, a `chunk_manifest.json`.
     Example: s3://metrics/edge-eu."""
 
 
@@ -106,8 +109,32 @@ class ModelSpec(Model):
         return self
 
 
+class TrainingMode(StrEnum):
+    """What stays in memory; the model is the same to the bit."""
+
+    STREAMING = "Streaming"
+    """What memoryBudget allows."""
+    STANDARD = "Standard"
+    """Everything."""
+
+
 class TrainingSpec(Model):
     """How to train."""
+
+    mode: TrainingMode = TrainingMode.STREAMING
+    """Streaming keeps in memory what memoryBudget allows, Standard all of the data. The model is
+    the same. Default Streaming."""
+    memory_budget: Quantity | None = None
+    """Memory for blocks of data, those read ahead and the bytes on their way, with Streaming.
+    Default: half of the container's memory limit. Less than the plan needs is refused with the
+    least value. Example: 4Gi."""
+    window_stride: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Uses only each n-th window of a server in training. Default 1: all."""
+    windows_per_epoch: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
+    """Ends an epoch after this many windows; the next one draws others. Default: all windows."""
+    deterministic: bool = False
+    """True uses only algorithms that give the same bits each time on a GPU, which are slower; on
+    a CPU it always holds. Default false."""
 
     epochs: Annotated[int, Field(ge=1, le=10000)] = 20
     """Passes over all training windows. Default 20."""
@@ -121,21 +148,23 @@ class TrainingSpec(Model):
     """Seed of weights, order and dropout: the same seed gives the same run. Default 42."""
 
     @model_validator(mode="after")
+    def _budget_counts(self) -> "TrainingSpec":
+        if self.memory_budget is None:
+            return self
+        if self.mode is TrainingMode.STANDARD:
+            raise ValueError(
+                f"memoryBudget {self.memory_budget} means nothing with mode Standard, which keeps "
+                "everything: remove it, or use Streaming"
+            )
+        if value_of(self.memory_budget) < 1:
+            raise ValueError(f"memoryBudget {self.memory_budget} must be above 0, for example 1Gi")
+        return self
+
+    @model_validator(mode="after")
     def _rate_counts(self) -> "TrainingSpec":
         if Decimal(self.learning_rate) <= 0:
             raise ValueError(f"learningRate {self.learning_rate} must be above 0")
         return self
-
-
-Quantity = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
-        max_length=32,
-    ),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
-]
-"""A Kubernetes resource quantity, for example 500m or 4Gi."""
 
 
 class ResourceRequirements(Model):
@@ -168,6 +197,17 @@ class SecretReference(Model):
     AWS_SESSION_TOKEN. The operator never reads it; the pod mounts it."""
 
 
+class CaBundleReference(Model):
+    """Certificates in a ConfigMap of the run's own namespace."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the ConfigMap."""
+    key: Annotated[
+        str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)
+    ] = "ca.crt"
+    """Its key with the certificates in PEM form. Default ca.crt."""
+
+
 class StorageSpec(Model):
     """How the trainer reaches the object store; absent fields come from the chart."""
 
@@ -184,6 +224,9 @@ class StorageSpec(Model):
     """Secret with the access keys. Not together with serviceAccountName."""
     service_account_name: Annotated[str | None, StringConstraints(max_length=253)] = None
     """Service account whose workload identity reaches the store. Not together with secretRef."""
+    ca_bundle_ref: CaBundleReference | None = None
+    """Certificates that the store's own certificate is checked against. Default: those of the
+    image."""
     outage_tolerance_seconds: Annotated[int | None, Field(ge=0, le=86400)] = None
     """How long the store may stay away before the run gives its node back with exit 74.
     Default 600."""

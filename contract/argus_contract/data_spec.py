@@ -1,0 +1,188 @@
+"""The part of a run's spec that says which recorded metrics it learns from, and how they are read.
+
+Shared by ArgusTrainingJob and by the launch document, so that a run on a command line says
+the same things in the same words.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from argus_contract.decimals import DecimalString, value_of
+from argus_contract.model import Model, Time
+
+MAX_DATA_COLUMNS = 64
+MAX_PATTERNS = 64
+
+ColumnName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)
+]
+"""Name of a column as Argus knows it."""
+OwnName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+"""Name of a column in the files of a user: any text."""
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+"""A shell-style pattern: `*` any text, `?` one character, `[ab]` one of these."""
+
+
+class WindowSpec(Model):
+    """The time that a run learns from; absolute, or looking back from the newest chunk."""
+
+    start: Time | None = None
+    """First instant of the data, absolute. Default: the oldest chunk. Not together with
+    lookbackSeconds. Example: 2026-01-01T00:00:00Z."""
+    end: Time | None = None
+    """First instant after the data, absolute. Default: the newest chunk. Not together with
+    lookbackSeconds. Example: 2026-02-01T00:00:00Z."""
+    lookback_seconds: Annotated[int | None, Field(ge=1, le=3_155_760_000)] = None
+    """How far the data reaches back from its end. Example: 2592000 for 30 days."""
+    end_offset_seconds: Annotated[int | None, Field(ge=0, le=3_155_760_000)] = None
+    """How far before the moment of planning the data ends, for rows that arrive late; only
+    together with lookbackSeconds. Default: the length of one chunk."""
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> "WindowSpec":
+        looks_back = self.lookback_seconds is not None
+        if looks_back and (self.start or self.end):
+            raise ValueError(
+                "window has start or end and lookbackSeconds: keep the absolute form or the other"
+            )
+        if self.end_offset_seconds is not None and not looks_back:
+            raise ValueError("window.endOffsetSeconds needs lookbackSeconds: set it, or use end")
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError("window.start must lie before window.end: exchange them")
+        return self
+
+
+class SplitSpec(Model):
+    """Parts of the data by time, at chunk borders: training, then validation, then holdout."""
+
+    validation_percent: Annotated[int, Field(ge=1, le=80)] = 20
+    """Share of the time before the holdout that validates each epoch, in percent. Default 20."""
+    holdout_percent: Annotated[int, Field(ge=0, le=80)] = 10
+    """Newest share of the time, which no training sees, in percent. Default 10."""
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "SplitSpec":
+        if self.validation_percent + self.holdout_percent > 90:
+            raise ValueError(
+                f"split.validationPercent {self.validation_percent} and holdoutPercent "
+                f"{self.holdout_percent} leave less than 10 percent to train on: lower one"
+            )
+        return self
+
+
+class Aggregate(StrEnum):
+    """How rows of one step become one value when data is resampled."""
+
+    MEAN = "Mean"
+    LAST = "Last"
+    MAX = "Max"
+    MIN = "Min"
+    SUM = "Sum"
+
+
+class ColumnSpec(Model):
+    """One column of the files under another name, in another unit, or with its own aggregate."""
+
+    name: ColumnName
+    """Name in Argus: a metric, or timestamp, server_name, status or profile.
+    Example: mem_used_pct."""
+    source: Annotated[OwnName | None, Field(alias="from")] = None
+    """Name of the column in the files. Default: the same as name. Example: node_memory_ratio."""
+    factor: DecimalString = "1"
+    """The recorded value times this is the value in Argus's unit; a decimal string, metrics
+    only. Default "1". Example: "100" for a ratio that becomes a percentage."""
+    aggregate: Aggregate = Aggregate.MEAN
+    """With cadenceSeconds, how rows of one step become one value. Default Mean."""
+
+    @model_validator(mode="after")
+    def _factor_counts(self) -> "ColumnSpec":
+        if value_of(self.factor) <= 0:
+            raise ValueError(f"factor of column {self.name} is {self.factor}: use one above 0")
+        return self
+
+
+class ServersSpec(Model):
+    """Which servers take part, by patterns of their names."""
+
+    include: Annotated[tuple[Pattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    """A server takes part when one of these fits. Default: all. Example: ["web-*"]."""
+    exclude: Annotated[tuple[Pattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    """A server that one of these fits is left out. Example: ["*-canary"]."""
+
+
+class GapsSpec(Model):
+    """What counts as a gap and how much of a window must have been seen."""
+
+    max_gap_steps: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Longest gap that is filled with the last row, in steps; a window with a longer one is
+    not used. Filled steps weigh nothing in the loss. Default 3."""
+    min_observed_percent: Annotated[int, Field(ge=1, le=100)] = 80
+    """Share of the encoder's and of the decoder's steps that must have been recorded, in
+    percent. Default 80."""
+
+
+class OnChange(StrEnum):
+    """What to do when an object is another one than when the run was planned."""
+
+    FAIL = "Fail"
+    """End with exit 65, naming the object."""
+    REPIN = "Repin"
+    """Take it as it is now and mark the run as not exact."""
+
+
+class DataRules(Model):
+    """How recorded metrics are read, without where they are."""
+
+    window: WindowSpec = WindowSpec()
+    """The time to learn from. Default: all of it."""
+    split: SplitSpec = SplitSpec()
+    """Parts by time: training, validation, holdout."""
+    cadence_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Step of the time grid in seconds; must divide a day. Rows are gathered into steps, each
+    with the rows of the seconds up to and with its end, by the columns' aggregates. Default 0:
+    as recorded."""
+    columns: Annotated[
+        tuple[ColumnSpec, ...],
+        Field(
+            max_length=MAX_DATA_COLUMNS,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+            },
+        ),
+    ] = ()
+    """Columns that have another name or unit in the files than in Argus."""
+    servers: ServersSpec = ServersSpec()
+    """Which servers take part. Default: all."""
+    time_zone: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=63)
+    ] = "UTC"
+    """IANA name of the zone in which hour, weekday and weekend are told. Times without a zone
+    in the files are UTC. Default UTC. Example: Europe/Berlin."""
+    gaps: GapsSpec = GapsSpec()
+    """What counts as a gap."""
+    on_change: OnChange = OnChange.FAIL
+    """Fail ends the run when an object changed after the plan was made; Repin takes it anew and
+    marks the run as not exact. Default Fail."""
+
+    @model_validator(mode="after")
+    def _cadence_divides_a_day(self) -> "DataRules":
+        if self.cadence_seconds and 86_400 % self.cadence_seconds:
+            raise ValueError(
+                f"cadenceSeconds {self.cadence_seconds} does not divide a day of 86400 seconds: "
+                "use for example 60 or 300"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_told_apart(self) -> "DataRules":
+        for what, names in (
+            ("name", [column.name for column in self.columns]),
+            ("from", [column.source or column.name for column in self.columns]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"columns: {what} {twice[0]} is given twice: keep one")
+        return self

@@ -1,0 +1,39 @@
+"""Numbers in a spec without floats: decimal strings and Kubernetes quantities."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"
+DecimalString = Annotated[
+    str,
+    StringConstraints(pattern=DECIMAL_PATTERN, max_length=16),
+    AfterValidator(lambda text: format(Decimal(text).normalize(), "f")),
+]
+"""A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
+
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+Quantity = Annotated[
+    str,
+    StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+]
+"""A Kubernetes resource quantity, for example 500m or 4Gi."""
+
+_UNITS = {
+    **{unit: Decimal(1000) ** power for power, unit in enumerate(("", "k", "M", "G", "T", "P"))},
+    **{
+        f"{unit}i": Decimal(1024) ** power
+        for power, unit in enumerate(("K", "M", "G", "T", "P", "E"), start=1)
+    },
+    "E": Decimal(1000) ** 6,
+    "m": Decimal("0.001"),
+}
+
+
+def value_of(text: str) -> Decimal:
+    """Returns the number that a decimal string or a quantity states."""
+    digits = text.rstrip("kKMGTPEim")
+    unit = text[len(digits) :]
+    return Decimal(digits) * _UNITS[unit]
