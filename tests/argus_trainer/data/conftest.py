@@ -23,6 +23,7 @@ from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_d
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.statistics import make_statistics
+from argus_trainer.data.windows import WindowRules
 from argus_trainer.storage.local import LocalStore
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -61,12 +62,20 @@ class Run:
     def training(self) -> TrainingSpec:
         return TrainingSpec(batch_size=self.batch_size, seed=self.seed)
 
+    @property
+    def data(self) -> LaunchData:
+        return LaunchData(uri=str(self.folder))
+
+    @property
+    def rules(self) -> WindowRules:
+        return WindowRules.of(self.model, self.data, self.training)
+
     def launch(self) -> Launch:
         return Launch(
             namespace="default",
             name="run",
             run_key="0" * 20,
-            data=LaunchData(uri=str(self.folder)),
+            data=self.data,
             model=self.model,
             training=self.training,
             storage=LaunchStorage(),
@@ -84,7 +93,12 @@ class Run:
 
     def make_statistics(self) -> Statistics:
         return make_statistics(
-            self.store, self.plan, self.model, self.training, on_chunk=lambda done, total: None
+            self.store,
+            self.plan,
+            self.data,
+            self.model,
+            self.training,
+            on_chunk=lambda done, total: None,
         )
 
     def prepare(self) -> "Run":
@@ -95,7 +109,7 @@ class Run:
     def dataset(self, **options: object) -> Dataset:
         arguments = {"prefetch_blocks": 2} | options
         return Dataset(
-            self.store, self.plan, self.statistics, self.model, self.training, **arguments
+            self.store, self.plan, self.statistics, self.rules, self.training, **arguments
         )
 
 

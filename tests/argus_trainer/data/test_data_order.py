@@ -37,6 +37,16 @@ def test_any_place_is_reached_without_what_came_before(counts: list[int], place:
     assert drawn(order, place) == drawn(order)[place:]
 
 
+@given(counts=COUNTS, most=st.integers(1, 500), mix=st.integers(1, 5))
+def test_a_shorter_epoch_is_the_beginning_of_the_whole(
+    counts: list[int], most: int, mix: int
+) -> None:
+    whole = drawn(EpochOrder(counts, seed=4, epoch=1, mix_width=mix))
+    order = EpochOrder(counts, seed=4, epoch=1, mix_width=mix, most_windows=most)
+    assert drawn(order) == whole[:most]
+    assert order.windows == len(whole[:most])
+
+
 def test_only_the_blocks_of_a_group_are_mixed() -> None:
     order = EpochOrder([10] * 12, seed=3, epoch=0, mix_width=4)
     blocks = [block for block, _ in drawn(order)]

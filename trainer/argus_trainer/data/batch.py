@@ -18,7 +18,7 @@ from torch import Tensor
 from argus_contract.plan import Statistics
 from argus_trainer.data.grid import Block
 from argus_trainer.data.inputs import Inputs
-from argus_trainer.data.windows import Lengths
+from argus_trainer.data.windows import WindowRules
 
 Part = tuple[Block, NDArray[np.int64]]
 """A block and the indices of those of its windows that are drawn."""
@@ -46,8 +46,8 @@ class Batch:
 class Gather:
     """Makes batches of one run from its blocks."""
 
-    def __init__(self, statistics: Statistics, lengths: Lengths) -> None:
-        self._lengths = lengths
+    def __init__(self, statistics: Statistics, rules: WindowRules) -> None:
+        self._rules = rules
         self._inputs = Inputs.of(statistics)
         profiles = sorted(set(statistics.profiles))
         self._profile_S = np.array(
@@ -60,12 +60,12 @@ class Gather:
             np.float32
         )
         self._relative_L = (
-            torch.arange(-lengths.encoder, lengths.decoder, dtype=torch.float32) / lengths.encoder
+            torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32) / rules.encoder
         ).numpy()
 
     def batch(self, parts: Sequence[Part]) -> Batch:
         """Returns the drawn windows of all parts, in their order."""
-        encoder, decoder = self._lengths.encoder, self._lengths.decoder
+        encoder, decoder = self._rules.encoder, self._rules.decoder
         servers = np.concatenate([block.servers[drawn] for block, drawn in parts])
         ids = np.concatenate([block.ids[drawn] for block, drawn in parts])
         first_step = np.concatenate([b.first[drawn] + b.span.first for b, drawn in parts])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from argus_contract.plan import Plan, Statistics
-from argus_contract.spec import ModelSpec, TrainingSpec
+from argus_contract.spec import TrainingSpec
 from argus_trainer.data.batch import Batch, Gather, Part
 from argus_trainer.data.blocks import BlockReader
 from argus_trainer.data.decode import ChunkFile
@@ -19,7 +19,7 @@ from argus_trainer.data.grid import Grid
 from argus_trainer.data.order import EpochOrder
 from argus_trainer.data.windows import (
     SERVER_SHIFT,
-    Lengths,
+    WindowRules,
     object_steps,
     training_spans,
     validation_spans,
@@ -39,7 +39,7 @@ class Dataset:
         store: Store,
         plan: Plan,
         statistics: Statistics,
-        model: ModelSpec,
+        rules: WindowRules,
         training: TrainingSpec,
         *,
         prefetch_blocks: int,
@@ -48,19 +48,20 @@ class Dataset:
     ) -> None:
         """`check` is called while an iteration waits for data; what it raises ends it."""
         self._store, self._plan, self._statistics = store, plan, statistics
-        self._lengths = Lengths.of(model)
+        self._rules = rules
         self._batch_size = training.batch_size
+        self._windows_per_epoch = training.windows_per_epoch
         self._prefetch_blocks = prefetch_blocks
         self._check = check
-        grid = Grid(statistics, self._lengths)
-        self._gather = Gather(statistics, self._lengths)
+        grid = Grid(statistics, rules)
+        self._gather = Gather(statistics, rules)
         cadence = statistics.cadence_seconds
         self._training = BlockReader(
             store,
             plan,
             statistics,
             grid,
-            training_spans(plan, cadence, self._lengths),
+            training_spans(plan, cadence, rules),
             statistics.training_blocks,
             keep_all=keep_all_blocks,
         )
@@ -69,7 +70,7 @@ class Dataset:
             plan,
             statistics,
             grid,
-            validation_spans(plan, cadence, self._lengths),
+            validation_spans(plan, cadence, rules),
             statistics.validation_blocks,
             keep_all=keep_all_blocks,
         )
@@ -93,6 +94,7 @@ class Dataset:
             seed=self._plan.seed,
             epoch=epoch,
             mix_width=self._plan.mix_width,
+            most_windows=self._windows_per_epoch,
         )
         return self._batches(self._training, order, first_step * self._batch_size)
 
@@ -112,7 +114,7 @@ class Dataset:
         """Returns the rows of a window as the stock TimeSeriesDataSet takes them, by time."""
         server = self._statistics.servers[window_id >> SERVER_SHIFT]
         end = window_id & ((1 << SERVER_SHIFT) - 1)
-        first = end - self._lengths.window + 1
+        first = end - self._rules.window + 1
         chunks = []
         for pinned in self._plan.objects[: self._plan.split.validation_end]:
             steps = object_steps(pinned, self._statistics.cadence_seconds)
@@ -130,7 +132,7 @@ class Dataset:
                 blocks = {index: take() for index in group.blocks}
                 permutation = order.permutation(group)
                 at = max(place - group.begin, 0)
-                while at < group.windows:
+                while at < len(permutation):
                     drawn = permutation[at : at + missing]
                     parts += [
                         (blocks[draw.block], draw.windows) for draw in order.draws(group, drawn)

@@ -2,7 +2,7 @@
 
 Scaling happens row by row in float64 from the decoded column, then float32, in the stock
 class's order of operations: the same value gives the same bits there and here. Gaps of up to
-MAX_GAP_STEPS repeat the last row that was seen, calendar included, as the stock class does.
+data.gaps.maxGapSteps repeat the last row that was seen, calendar included, as the stock class does.
 S servers, T steps with the halo, R real inputs in the order of `inputs.py`.
 """
 
@@ -18,9 +18,8 @@ from argus_trainer.data.inputs import Inputs, softplus_inverse, static_reals
 from argus_trainer.data.place import place
 from argus_trainer.data.schema import calendar
 from argus_trainer.data.windows import (
-    MAX_GAP_STEPS,
-    Lengths,
     Span,
+    WindowRules,
     overlap,
     window_ids,
     window_positions,
@@ -61,9 +60,9 @@ class Block:
 class Grid:
     """Puts chunks and blocks of one run onto the grid; holds no data."""
 
-    def __init__(self, statistics: Statistics, lengths: Lengths) -> None:
+    def __init__(self, statistics: Statistics, rules: WindowRules) -> None:
         self.inputs = Inputs.of(statistics)
-        self.lengths = lengths
+        self.rules = rules
         self._cadence = statistics.cadence_seconds
         self._code_of_server = {name: code for code, name in enumerate(statistics.servers)}
         self._code_of_state = {name: code for code, name in enumerate(statistics.states, start=1)}
@@ -122,8 +121,8 @@ class Grid:
             status[:, ours][seen] = chunk.status_ST[:, theirs][seen]
             observed[:, ours] |= seen
         reals[:, :, : inputs.num_static] = self._static_SK[:, None]
-        _repeat_into_gaps(observed, reals, targets, status)
-        servers, first = window_positions(observed, span, self.lengths)
+        _repeat_into_gaps(observed, reals, targets, status, self.rules.max_gap_steps)
+        servers, first = window_positions(observed, span, self.rules)
         return Block(
             span=span,
             reals_STR=reals,
@@ -132,7 +131,7 @@ class Grid:
             observed_ST=observed,
             servers=servers,
             first=first,
-            ids=window_ids(servers, first, span, self.lengths),
+            ids=window_ids(servers, first, span, self.rules),
         )
 
     def _scaled(
@@ -163,12 +162,13 @@ def _repeat_into_gaps(
     reals_STR: NDArray[np.float32],
     targets_NST: NDArray[np.float32],
     status_ST: NDArray[np.int16],
+    max_gap_steps: int,
 ) -> None:
-    """Fills gaps of up to MAX_GAP_STEPS with the last step that was seen."""
+    """Fills the first `max_gap_steps` of a gap with the last step that was seen."""
     steps = observed_ST.shape[1]
     index_T = np.arange(steps)
     last_ST = np.maximum.accumulate(np.where(observed_ST, index_T, -steps), axis=1)
-    servers, gaps = np.nonzero(~observed_ST & (index_T - last_ST <= MAX_GAP_STEPS))
+    servers, gaps = np.nonzero(~observed_ST & (index_T - last_ST <= max_gap_steps))
     last = last_ST[servers, gaps]
     reals_STR[servers, gaps] = reals_STR[servers, last]
     targets_NST[:, servers, gaps] = targets_NST[:, servers, last]

@@ -49,7 +49,9 @@ class EpochOrder:
         seed: int | None = None,
         epoch: int = 0,
         mix_width: int = 1,
+        most_windows: int | None = None,
     ) -> None:
+        """`most_windows` ends the epoch after so many: the order is that of the whole, cut."""
         self._windows = np.array(windows_of_block, dtype=np.int64)
         self._seed, self._epoch = seed, epoch
         blocks = self._permuted(len(self._windows), "blocks")
@@ -61,8 +63,8 @@ class EpochOrder:
             windows = int(self._windows[list(members)].sum())
             groups.append(Group(index=len(groups), blocks=members, begin=begin, windows=windows))
             begin += windows
-        self.groups = tuple(groups)
-        self.windows = begin
+        self.windows = begin if most_windows is None else min(begin, most_windows)
+        self.groups = tuple(group for group in groups if group.begin < self.windows)
 
     def groups_from(self, place: int) -> tuple[Group, ...]:
         """Returns the groups that hold the windows from this place on."""
@@ -79,8 +81,9 @@ class EpochOrder:
                 yield Draw(block=block, windows=mine - offsets[index])
 
     def permutation(self, group: Group) -> NDArray[np.int64]:
-        """Returns the order of the group's windows, counted through its blocks."""
-        return self._permuted(group.windows, f"group {group.index}")
+        """Returns the order of the group's windows that are drawn, counted through its blocks."""
+        whole = self._permuted(group.windows, f"group {group.index}")
+        return whole[: self.windows - group.begin]
 
     def _permuted(self, size: int, what: str) -> NDArray[np.int64]:
         if self._seed is None:

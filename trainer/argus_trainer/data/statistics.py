@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_contract.data_spec import DataRules
 from argus_contract.digests import digest_of
 from argus_contract.plan import BlockStatistics, FeatureStatistics, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
@@ -22,8 +23,8 @@ from argus_trainer.data.plan import training_time
 from argus_trainer.data.scaling import FeatureScaling, TargetScaling
 from argus_trainer.data.schema import CALENDAR, calendar_names, measured_inputs, profile_of
 from argus_trainer.data.windows import (
-    Lengths,
     Span,
+    WindowRules,
     mask_digest,
     object_steps,
     overlap,
@@ -59,6 +60,7 @@ class _Seen:
 def make_statistics(
     store: Store,
     plan: Plan,
+    data: DataRules,
     model: ModelSpec,
     training: TrainingSpec,
     *,
@@ -84,7 +86,7 @@ def make_statistics(
         columns = _decoded(chunk, metrics, present)
         _add(seen, columns, object_steps(pinned, cadence), cadence, index < plan.split.train_end)
         on_chunk(index + 1, num_objects)
-    return _statistics(plan, model, training, seen, cadence)
+    return _statistics(plan, data, model, training, seen, cadence)
 
 
 def _decoded(chunk: ChunkFile, metrics: tuple[str, ...], present: Present) -> Columns:
@@ -132,22 +134,28 @@ def _learn(seen: _Seen, columns: Columns, placed: Placed) -> None:
 
 
 def _statistics(
-    plan: Plan, model: ModelSpec, training: TrainingSpec, seen: _Seen, cadence: int
+    plan: Plan,
+    data: DataRules,
+    model: ModelSpec,
+    training: TrainingSpec,
+    seen: _Seen,
+    cadence: int,
 ) -> Statistics:
-    lengths = Lengths.of(model)
+    rules = WindowRules.of(model, data, training)
     servers = sorted(_servers_with_rows(seen))
     order = [seen.codes[name] for name in servers]
-    train = _blocks(seen, order, training_spans(plan, cadence, lengths), lengths)
-    validation = _blocks(seen, order, validation_spans(plan, cadence, lengths), lengths)
-    num_windows = sum(block.windows for block in train)
+    train = _blocks(seen, order, training_spans(plan, cadence, rules), rules)
+    validation = _blocks(seen, order, validation_spans(plan, cadence, rules), rules)
+    num_windows = _count(train)
     for part, windows in (("training", num_windows), ("validation", _count(validation))):
         if not windows:
             raise DataError(
                 f"data.uri {plan.data_uri}: the {part} part holds no window of "
-                f"{lengths.encoder}+{lengths.decoder} steps of {cadence} s without a gap over "
-                f"three steps ({len(servers)} servers, {seen.rows} training rows): record "
-                "longer, or lower model.encoderLength and model.predictionLength"
+                f"{rules.encoder}+{rules.decoder} steps of {cadence} s without a gap over "
+                f"{rules.max_gap_steps} steps ({len(servers)} servers, {seen.rows} training rows): "
+                "record longer, or lower model.encoderLength and model.predictionLength"
             )
+    most = training.windows_per_epoch or num_windows
     measured = [feature.statistics() for feature in seen.features]
     empty = [f.name for f, found in zip(seen.features, measured, strict=True) if found is None]
     known = calendar_names(training_time(plan))
@@ -165,7 +173,7 @@ def _statistics(
         targets=tuple(target.statistics(order) for target in seen.targets),
         training_blocks=train,
         validation_blocks=validation,
-        steps_per_epoch=-(-num_windows // training.batch_size),
+        steps_per_epoch=-(-min(num_windows, most) // training.batch_size),
         notes=tuple(_notes(seen, empty)),
     )
 
@@ -176,7 +184,7 @@ def _servers_with_rows(seen: _Seen) -> set[str]:
 
 
 def _blocks(
-    seen: _Seen, order: list[int], spans: Iterable[Span], lengths: Lengths
+    seen: _Seen, order: list[int], spans: Iterable[Span], rules: WindowRules
 ) -> tuple[BlockStatistics, ...]:
     blocks = []
     for span in spans:
@@ -187,8 +195,8 @@ def _blocks(
             bits = np.unpackbits(packed, axis=1, count=steps[1] - steps[0]).astype(np.bool_)
             rows = [row for row, code in enumerate(order) if code < len(bits)]
             observed[rows, ours] |= bits[[order[row] for row in rows], theirs]
-        codes, first = window_positions(observed, span, lengths)
-        ids = window_ids(codes, first, span, lengths)
+        codes, first = window_positions(observed, span, rules)
+        ids = window_ids(codes, first, span, rules)
         blocks.append(BlockStatistics(windows=len(ids), mask_digest=mask_digest(ids)))
     return tuple(blocks)
 

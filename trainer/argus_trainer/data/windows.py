@@ -6,32 +6,44 @@ reads a halo of chunks before its own. S servers, T steps of a block with its ha
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_contract.data_spec import DataRules
 from argus_contract.plan import PinnedObject, Plan
-from argus_contract.spec import ModelSpec
+from argus_contract.spec import ModelSpec, TrainingSpec
 
-MAX_GAP_STEPS = 3
-"""Longest gap that is filled; a window with a longer one is no window."""
-MIN_OBSERVED_PERCENT = 80
-"""Share of steps that must have been seen, in the encoder and in the decoder."""
 SERVER_SHIFT = 40
 """A window id is `server code * 2**40 + last step`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """Steps of a window: it sees `encoder` steps and predicts `decoder` steps."""
+class WindowRules:
+    """What a window is: it sees `encoder` steps and predicts `decoder` steps."""
 
     encoder: int
     decoder: int
+    max_gap_steps: int
+    """Longest gap that is filled; a window with a longer one is no window."""
+    min_observed_percent: int
+    """Share of steps that must have been seen, in the encoder and in the decoder."""
+    stride: int
+    """A training window ends at a multiple of it, counted from 1970: so the windows do not
+    depend on where the data begins."""
 
     @classmethod
-    def of(cls, model: ModelSpec) -> "Lengths":
-        return cls(encoder=model.encoder_length, decoder=model.prediction_length)
+    def of(cls, model: ModelSpec, data: DataRules, training: TrainingSpec) -> "WindowRules":
+        return cls(
+            encoder=model.encoder_length,
+            decoder=model.prediction_length,
+            max_gap_steps=data.gaps.max_gap_steps,
+            min_observed_percent=data.gaps.min_observed_percent,
+            stride=training.window_stride,
+        )
 
     @property
     def window(self) -> int:
@@ -47,6 +59,8 @@ class Span:
     end: int
     least_end: int
     """Windows that end before it are not of this part: their decoder reaches over the split."""
+    stride: int
+    """Only windows whose last step is a multiple of it are of this part."""
     objects: tuple[int, ...]
     """Indices into the plan's objects that overlap [first, end), in order of time."""
 
@@ -63,23 +77,29 @@ def object_steps(pinned: PinnedObject, cadence_seconds: int) -> tuple[int, int]:
     )
 
 
-def training_spans(plan: Plan, cadence_seconds: int, lengths: Lengths) -> tuple[Span, ...]:
+def training_spans(plan: Plan, cadence_seconds: int, rules: WindowRules) -> tuple[Span, ...]:
     """Returns the blocks of the training part, in order of time."""
-    return _spans(plan, cadence_seconds, lengths, 0, plan.split.train_end, least_end=0)
+    stop = plan.split.train_end
+    return _spans(plan, cadence_seconds, rules, 0, stop, least_end=0, stride=rules.stride)
 
 
-def validation_spans(plan: Plan, cadence_seconds: int, lengths: Lengths) -> tuple[Span, ...]:
+def validation_spans(plan: Plan, cadence_seconds: int, rules: WindowRules) -> tuple[Span, ...]:
     """Returns the blocks of the validation part: only their encoders reach back over the split."""
-    split = plan.split
-    border = object_steps(plan.objects[split.train_end], cadence_seconds)[0]
-    least_end = border + lengths.decoder - 1
-    return _spans(
-        plan, cadence_seconds, lengths, split.train_end, split.validation_end, least_end=least_end
-    )
+    begin, stop = plan.split.train_end, plan.split.validation_end
+    border = object_steps(plan.objects[begin], cadence_seconds)[0]
+    least_end = border + rules.decoder - 1
+    return _spans(plan, cadence_seconds, rules, begin, stop, least_end=least_end, stride=1)
 
 
 def _spans(
-    plan: Plan, cadence_seconds: int, lengths: Lengths, begin: int, stop: int, *, least_end: int
+    plan: Plan,
+    cadence_seconds: int,
+    rules: WindowRules,
+    begin: int,
+    stop: int,
+    *,
+    least_end: int,
+    stride: int,
 ) -> tuple[Span, ...]:
     steps = [object_steps(pinned, cadence_seconds) for pinned in plan.objects[:stop]]
     own: list[tuple[int, int]] = []
@@ -94,15 +114,23 @@ def _spans(
         else:
             own.append((start, end))
             num_in_block = 1
-    halo = lengths.window - 1
+    halo = rules.window - 1
+    # Starts ascend; ends need not, but the latest end so far does.
+    starts = [a for a, _ in steps]
+    latest_ends = list(accumulate((b for _, b in steps), max))
     return tuple(
         Span(
             first=start - halo,
             start=start,
             end=end,
             least_end=least_end,
+            stride=stride,
             objects=tuple(
-                index for index, (a, b) in enumerate(steps) if b > start - halo and a < end
+                index
+                for index in range(
+                    bisect_right(latest_ends, start - halo), bisect_left(starts, end)
+                )
+                if steps[index][1] > start - halo
             ),
         )
         for start, end in own
@@ -110,36 +138,38 @@ def _spans(
 
 
 def window_positions(
-    observed_ST: NDArray[np.bool_], span: Span, lengths: Lengths
+    observed_ST: NDArray[np.bool_], span: Span, rules: WindowRules
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns (server codes, first steps relative to `span.first`) of the block's windows.
 
     Sorted by server, then time. A window begins and ends at an observed step, holds no gap
-    longer than MAX_GAP_STEPS, and enough observed steps on both sides of its middle: these
+    longer than the rules allow, and enough observed steps on both sides of its middle: these
     are the windows that the stock class, too, finds in the rows that are there.
     """
     steps = observed_ST.shape[1]
-    window, encoder = lengths.window, lengths.encoder
+    window, encoder = rules.window, rules.encoder
     index_T = np.arange(steps, dtype=np.int32)
     last_seen_ST = np.maximum.accumulate(np.where(observed_ST, index_T, -steps), axis=1)
-    in_long_gap = _running_count(index_T - last_seen_ST > MAX_GAP_STEPS)
+    in_long_gap = _running_count(index_T - last_seen_ST > rules.max_gap_steps)
     seen = _running_count(observed_ST)
     starts = steps - window + 1
     valid = observed_ST[:, :starts] & observed_ST[:, window - 1 :]
     valid &= in_long_gap[:, window:] == in_long_gap[:, :starts]
     middle = seen[:, encoder : encoder + starts]
-    valid &= middle - seen[:, :starts] >= _least_observed(lengths.encoder)
-    valid &= seen[:, window:] - middle >= _least_observed(lengths.decoder)
+    valid &= middle - seen[:, :starts] >= _least_observed(rules, encoder)
+    valid &= seen[:, window:] - middle >= _least_observed(rules, rules.decoder)
     valid[:, : max(0, span.least_end - span.start)] = False
+    # The window of index 0 ends at span.start.
+    valid[:, np.arange(span.start, span.start + starts) % span.stride != 0] = False
     codes, first = np.nonzero(valid)
     return codes, first
 
 
 def window_ids(
-    codes: NDArray[np.int64], first: NDArray[np.int64], span: Span, lengths: Lengths
+    codes: NDArray[np.int64], first: NDArray[np.int64], span: Span, rules: WindowRules
 ) -> NDArray[np.int64]:
     """Returns the ids of the windows that `window_positions` found."""
-    ids: NDArray[np.int64] = (codes << SERVER_SHIFT) + (span.first + first + lengths.window - 1)
+    ids: NDArray[np.int64] = (codes << SERVER_SHIFT) + (span.first + first + rules.window - 1)
     return ids
 
 
@@ -164,5 +194,5 @@ def _running_count(flags_ST: NDArray[np.bool_]) -> NDArray[np.int32]:
     return counts
 
 
-def _least_observed(length: int) -> int:
-    return -(-length * MIN_OBSERVED_PERCENT // 100)
+def _least_observed(rules: WindowRules, length: int) -> int:
+    return -(-length * rules.min_observed_percent // 100)

@@ -26,6 +26,7 @@ from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSav
 from argus_trainer.checkpoints.steps import Steps
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.reference import fitted_dataset
+from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import (
     ConfigurationError,
     DataError,
@@ -78,7 +79,7 @@ class Attempt:
             data,
             plan,
             statistics,
-            launch.model,
+            WindowRules.of(launch.model, launch.data, launch.training),
             launch.training,
             prefetch_blocks=PREFETCHED_BLOCKS,
             keep_all_blocks=surroundings.keep_all_blocks,

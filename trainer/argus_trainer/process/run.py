@@ -206,6 +206,7 @@ class Journey:
         return make_statistics(
             data,
             plan,
+            self.launch.data,
             self.launch.model,
             self.launch.training,
             on_chunk=lambda _done, _total: self.surroundings.stop.check(),
