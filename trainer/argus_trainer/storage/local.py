@@ -10,16 +10,16 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from argus_trainer.errors import (
-    DataError,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
     StorageError,
     StorageUnavailable,
 )
-from argus_trainer.storage.store import ObjectInfo
+from argus_trainer.storage.store import ObjectInfo, changed, whole_range
 
 _TEMPORARY = ".argus-writing-"
 """Prefix of files that are not objects yet."""
@@ -45,15 +45,13 @@ class LocalStore:
             )
 
     def get(self, key: str, *, etag: str | None = None) -> bytes:
-        path = self._path(key)
-        with _judged(f"get {path}"), path.open("rb") as file:
-            found = _etag(os.fstat(file.fileno()))
-            if etag is not None and found != etag:
-                raise DataError(
-                    f"{path} changed under the run: its ETag is {found} and was {etag}; "
-                    "restore it, or train anew with --fresh"
-                )
+        with self._opened(key, etag) as file:
             return file.read()
+
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        with self._opened(key, etag) as file:
+            file.seek(start)
+            return whole_range(file.read(end - start), file.name, start, end)
 
     def put_new(self, key: str, data: bytes) -> None:
         path = self._path(key)
@@ -74,6 +72,15 @@ class LocalStore:
             path = self._path(key)
             with _judged(f"delete {path}"):
                 path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _opened(self, key: str, etag: str | None) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        with _judged(f"get {path}"), path.open("rb") as file:
+            found = _etag(os.fstat(file.fileno()))
+            if etag is not None and found != etag:
+                raise changed(str(path), found=found, was=etag)
+            yield file
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key)

@@ -8,7 +8,7 @@ from argus_contract.launch import LaunchStorage
 from argus_trainer.errors import ConfigurationError
 from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.patience import never
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.store import Source, Store
 
 
 def open_store(uri: str, options: LaunchStorage, *, stopping: Callable[[], bool] = never) -> Store:
@@ -34,6 +34,16 @@ def open_store(uri: str, options: LaunchStorage, *, stopping: Callable[[], bool]
             f"storage: {uri!r} is no known address: use s3://bucket/prefix or a local folder"
         )
     return LocalStore(Path(uri))
+
+
+def open_source(
+    uri: str, options: LaunchStorage, *, stopping: Callable[[], bool] = never
+) -> Source:
+    """Returns the objects at `uri` for reading many of them; nothing is contacted yet.
+
+    `stopping` and errors as in `open_store`.
+    """
+    return open_store(uri, options, stopping=stopping)
 
 
 def _check_endpoint(endpoint: str | None) -> None:

@@ -25,7 +25,6 @@ from botocore.parsers import ResponseParserError
 from argus_contract.launch import LaunchStorage
 from argus_trainer.errors import (
     ConfigurationError,
-    DataError,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
@@ -39,7 +38,7 @@ from argus_trainer.storage.credentials import (
 )
 from argus_trainer.storage.faults import Fault, fault_of
 from argus_trainer.storage.patience import Patience, never
-from argus_trainer.storage.store import ObjectInfo
+from argus_trainer.storage.store import ObjectInfo, changed, whole_range
 
 T = TypeVar("T")
 Client = Any
@@ -82,15 +81,19 @@ class S3Store:
         return sorted(self._listed(prefix), key=lambda entry: entry.key)
 
     def get(self, key: str, *, etag: str | None = None) -> bytes:
+        return self._read(key, etag)
+
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        data = self._read(key, etag, Range=f"bytes={start}-{end - 1}")
+        return whole_range(data, f"{self._uri}/{key}", start, end)
+
+    def _read(self, key: str, etag: str | None, **options: str) -> bytes:
         async def call(client: Client) -> bytes:
-            reply = await client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            reply = await client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
             async with reply["Body"] as body:
-                found = _bare(reply["ETag"])
+                found = bare(reply["ETag"])
                 if etag is not None and found != etag:
-                    raise DataError(
-                        f"{self._uri}/{key} changed under the run: its ETag is {found} and "
-                        f"was {etag}; restore it, or create the run again with another runToken"
-                    )
+                    raise changed(f"{self._uri}/{key}", found=found, was=etag)
                 data: bytes = await body.read()
             return data
 
@@ -164,7 +167,7 @@ class S3Store:
                     yield ObjectInfo(
                         key=entry["Key"].removeprefix(self._prefix),
                         size=entry["Size"],
-                        etag=_bare(entry["ETag"]),
+                        etag=bare(entry["ETag"]),
                     )
             if not page.get("IsTruncated"):
                 return
@@ -276,5 +279,6 @@ async def _answered(filesystem: s3fs.S3FileSystem, call: Callable[[Client], Awai
     return await call(await filesystem.get_s3())
 
 
-def _bare(etag: str) -> str:
+def bare(etag: str) -> str:
+    """Returns an ETag without its quotes and without the mark of a weak one."""
     return etag.removeprefix("W/").strip('"')

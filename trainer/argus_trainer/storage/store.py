@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from argus_trainer.errors import DataError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
@@ -16,10 +18,11 @@ class ObjectInfo:
     """Changes whenever the content does."""
 
 
-class Store(Protocol):
-    """Objects under one prefix.
+class Source(Protocol):
+    """Objects under one prefix that are only read.
 
-    Every method may raise StorageUnavailable (after its own retries) and StorageDenied.
+    Safe to use from several threads. Every method may raise StorageUnavailable (after its own
+    retries), StorageDenied, and Preempted when its wait is ended from outside.
     """
 
     @property
@@ -38,6 +41,17 @@ class Store(Protocol):
         """
         ...
 
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+        """Returns the bytes [start, end) of an object: all of them.
+
+        Raises what `get` raises, and DataError when the object ends before `end`.
+        """
+        ...
+
+
+class Store(Source, Protocol):
+    """Objects under one prefix that are also written."""
+
     def put_new(self, key: str, data: bytes) -> None:
         """Writes an object that must not exist yet (If-None-Match: *).
 
@@ -53,3 +67,21 @@ class Store(Protocol):
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; one that is gone already is no error."""
         ...
+
+
+def changed(address: str, *, found: object, was: object) -> DataError:
+    """Returns the error for a pinned object that is another one now."""
+    return DataError(
+        f"{address} changed under the run: its ETag is {found} and was {was}; restore it, or "
+        "plan anew: another runToken in a cluster, --fresh on the command line"
+    )
+
+
+def whole_range(data: bytes, address: str, start: int, end: int) -> bytes:
+    """Returns `data` when it is all of [start, end). Raises DataError."""
+    if len(data) != end - start:
+        raise DataError(
+            f"{address} ends after {start + len(data)} bytes and {end} were expected: it was "
+            "damaged or replaced; write it again"
+        )
+    return data
