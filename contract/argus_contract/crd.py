@@ -2,8 +2,8 @@
 
 pydantic's JSON schema is turned into the structural subset that Kubernetes takes:
 references are put in place, `null` alternatives dropped, titles left out. Rules that look
-at two fields are CEL here, beside the validators of `spec.py` that say the same; a test
-holds them against each other on a real API server.
+at two fields are CEL here, beside the validators of `spec.py` and `data_spec.py` that say the
+same; a test holds them against each other on a real API server.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from argus_contract import names
+from argus_contract.data_spec import NO_METRICS
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
@@ -60,6 +61,46 @@ KEPT_KEYWORDS = frozenset(
 """Keywords that mean the same in pydantic's JSON schema and in a structural schema."""
 
 SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
+    "data": (
+        (
+            "self.cadenceSeconds == 0 || 86400 % self.cadenceSeconds == 0",
+            "cadenceSeconds must divide a day of 86400 seconds: use for example 60 or 300",
+        ),
+        (
+            "self.columns.all(c, double(c.factor) > 0.0)",
+            "the factor of a column must be above 0",
+        ),
+        (
+            f"self.columns.all(c, !(c.name in {list(NO_METRICS)}) || double(c.factor) == 1.0)",
+            f"{', '.join(NO_METRICS)} are no metrics and have no factor: remove it",
+        ),
+        (
+            "self.columns.all(c, self.columns.exists_one(d, "
+            "(has(d.from) ? d.from : d.name) == (has(c.from) ? c.from : c.name)))",
+            "columns: two have the same from (absent: their name): keep one",
+        ),
+    ),
+    "data.window": (
+        (
+            "!(has(self.lookbackSeconds) && (has(self.start) || has(self.end)))",
+            "window has start or end and lookbackSeconds: keep the absolute form or the other",
+        ),
+        (
+            "!has(self.endOffsetSeconds) || has(self.lookbackSeconds)",
+            "window.endOffsetSeconds needs lookbackSeconds: set it, or use end",
+        ),
+        (
+            "!(has(self.start) && has(self.end)) || self.start < self.end",
+            "window.start must lie before window.end: exchange them",
+        ),
+    ),
+    "data.split": (
+        (
+            "self.validationPercent + self.holdoutPercent <= 90",
+            "split.validationPercent and holdoutPercent leave less than 10 percent to train on: "
+            "lower one",
+        ),
+    ),
     "model": (
         (
             "self.hiddenSize % self.attentionHeads == 0",
@@ -74,7 +115,20 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "the weight of a target must be above 0",
         ),
     ),
-    "training": (("double(self.learningRate) > 0.0", "learningRate must be above 0"),),
+    "training": (
+        ("double(self.learningRate) > 0.0", "learningRate must be above 0"),
+        (
+            "!(has(self.memoryBudget) && self.mode == 'Standard')",
+            "memoryBudget means nothing with mode Standard, which keeps everything: remove it, or "
+            "use Streaming",
+        ),
+        (
+            # A quantity may come as a number: string() makes one text of both.
+            "!has(self.memoryBudget) || "
+            "quantity(string(self.memoryBudget)).compareTo(quantity('1')) >= 0",
+            "memoryBudget must be above 0, for example 1Gi",
+        ),
+    ),
     "storage": (
         (
             "!(has(self.secretRef) && has(self.serviceAccountName))",
@@ -153,8 +207,11 @@ def spec_schema() -> Schema:
     """Returns the schema of `spec` with its CEL rules."""
     raw = ArgusTrainingJobSpec.model_json_schema(by_alias=True)
     schema = structural(raw, raw.get("$defs", {}))
-    for field, rules in SPEC_RULES.items():
-        schema["properties"][field]["x-kubernetes-validations"] = [
+    for path, rules in SPEC_RULES.items():
+        node = schema
+        for field in path.split("."):
+            node = node["properties"][field]
+        node["x-kubernetes-validations"] = [
             {"rule": rule, "message": message} for rule, message in rules
         ]
     return schema

@@ -7,13 +7,15 @@ the same things in the same words.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from argus_contract.decimals import DecimalString, value_of
 from argus_contract.model import Model, Time
 
 MAX_DATA_COLUMNS = 64
 MAX_PATTERNS = 64
+NO_METRICS = ("timestamp", "server_name", "status", "profile")
+"""Columns that are no metric: they have no unit and are never aggregated."""
 
 ColumnName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)
@@ -25,13 +27,17 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 """A shell-style pattern: `*` any text, `?` one character, `[ab]` one of these."""
 
 
+WholeSeconds = Annotated[Time, AfterValidator(lambda time: time.replace(microsecond=0))]
+"""An instant as it is written: to the second."""
+
+
 class WindowSpec(Model):
     """The time that a run learns from; absolute, or looking back from the newest chunk."""
 
-    start: Time | None = None
+    start: WholeSeconds | None = None
     """First instant of the data, absolute. Default: the oldest chunk. Not together with
     lookbackSeconds. Example: 2026-01-01T00:00:00Z."""
-    end: Time | None = None
+    end: WholeSeconds | None = None
     """First instant after the data, absolute. Default: the newest chunk. Not together with
     lookbackSeconds. Example: 2026-02-01T00:00:00Z."""
     lookback_seconds: Annotated[int | None, Field(ge=1, le=3_155_760_000)] = None
@@ -58,9 +64,10 @@ class SplitSpec(Model):
     """Parts of the data by time, at chunk borders: training, then validation, then holdout."""
 
     validation_percent: Annotated[int, Field(ge=1, le=80)] = 20
-    """Share of the time before the holdout that validates each epoch, in percent. Default 20."""
+    """Share of the time, just before the holdout, that validates after each epoch, in percent.
+    Default 20."""
     holdout_percent: Annotated[int, Field(ge=0, le=80)] = 10
-    """Newest share of the time, which no training sees, in percent. Default 10."""
+    """Share of the time, the newest, that no training sees, in percent. Default 10."""
 
     @model_validator(mode="after")
     def _leaves_training(self) -> "SplitSpec":
@@ -100,15 +107,27 @@ class ColumnSpec(Model):
     def _factor_counts(self) -> "ColumnSpec":
         if value_of(self.factor) <= 0:
             raise ValueError(f"factor of column {self.name} is {self.factor}: use one above 0")
+        if self.name in NO_METRICS and self.factor != "1":
+            raise ValueError(
+                f"factor of column {self.name} is {self.factor}, and it is no metric: remove factor"
+            )
         return self
+
+
+Patterns = Annotated[
+    tuple[Pattern, ...],
+    Field(max_length=MAX_PATTERNS),
+    # Their order means nothing: another one is the same run.
+    AfterValidator(lambda patterns: tuple(sorted(set(patterns)))),
+]
 
 
 class ServersSpec(Model):
     """Which servers take part, by patterns of their names."""
 
-    include: Annotated[tuple[Pattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    include: Patterns = ()
     """A server takes part when one of these fits. Default: all. Example: ["web-*"]."""
-    exclude: Annotated[tuple[Pattern, ...], Field(max_length=MAX_PATTERNS)] = ()
+    exclude: Patterns = ()
     """A server that one of these fits is left out. Example: ["*-canary"]."""
 
 
@@ -152,6 +171,8 @@ class DataRules(Model):
                 "x-kubernetes-list-map-keys": ["name"],
             },
         ),
+        # Their order means nothing: another one is the same run.
+        AfterValidator(lambda columns: tuple(sorted(columns, key=lambda column: column.name))),
     ] = ()
     """Columns that have another name or unit in the files than in Argus."""
     servers: ServersSpec = ServersSpec()

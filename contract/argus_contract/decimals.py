@@ -1,9 +1,9 @@
 """Numbers in a spec without floats: decimal strings and Kubernetes quantities."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?$"
 DecimalString = Annotated[
@@ -14,10 +14,19 @@ DecimalString = Annotated[
 """A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+
+
+def _as_text(value: Any) -> Any:
+    """Takes `cpu: 4` as well as `cpu: "4"`, as every pod spec does."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
 Quantity = Annotated[
     str,
     StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
     Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+    BeforeValidator(_as_text),
 ]
 """A Kubernetes resource quantity, for example 500m or 4Gi."""
 

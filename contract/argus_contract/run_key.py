@@ -2,7 +2,8 @@
 
 `runKey = sha256(cluster, namespace, name, runToken, canonical data + model + training)`.
 Canonical means: only fields that differ from their default, keys sorted. A new field
-with a default therefore changes no key that exists (golden digests in the tests).
+with a default therefore changes no key that exists (golden digests in the tests). What
+stays in memory is left out: the model is the same, so the run may go on with another budget.
 """
 
 import hashlib
@@ -10,15 +11,22 @@ import json
 from typing import Any
 
 from argus_contract.model import Model
-from argus_contract.spec import ArgusTrainingJobSpec
+from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
 
 RUN_KEY_LENGTH = 20
+MEMORY = frozenset({"mode", "memoryBudget"})
+"""Fields of `training` that say only what stays in memory."""
 
 
 def canonical(model: Model) -> dict[str, Any]:
     """Returns the fields of `model` that differ from their defaults, on their wire names."""
     changed: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return changed
+
+
+def identity_of(training: TrainingSpec) -> dict[str, Any]:
+    """Returns the canonical form of what makes the model, whatever stays in memory."""
+    return {name: value for name, value in canonical(training).items() if name not in MEMORY}
 
 
 def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec) -> str:
@@ -30,7 +38,7 @@ def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec)
         "runToken": spec.run_token,
         "data": canonical(spec.data),
         "model": canonical(spec.model),
-        "training": canonical(spec.training),
+        "training": identity_of(spec.training),
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_KEY_LENGTH]

@@ -8,7 +8,7 @@ used stands in `status.resolved`.
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -135,7 +135,6 @@ class TrainingSpec(Model):
     deterministic: bool = False
     """True uses only algorithms that give the same bits each time on a GPU, which are slower; on
     a CPU it always holds. Default false."""
-
     epochs: Annotated[int, Field(ge=1, le=10000)] = 20
     """Passes over all training windows. Default 20."""
     max_steps: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
@@ -174,19 +173,6 @@ class ResourceRequirements(Model):
     """Upper bounds by resource name. Example: nvidia.com/gpu: 1, memory: 16Gi."""
     requests: Annotated[dict[str, Quantity], Field(default_factory=dict, max_length=16)]
     """What the scheduler reserves by resource name. Example: cpu: 4, memory: 16Gi."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_are_quantities(cls, value: Any) -> Any:
-        """Takes `cpu: 4` as well as `cpu: "4"`, as every pod spec does."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            key: {k: str(v) if isinstance(v, int | float) else v for k, v in entry.items()}
-            if isinstance(entry, dict)
-            else entry
-            for key, entry in value.items()
-        }
 
 
 class SecretReference(Model):

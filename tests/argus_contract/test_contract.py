@@ -16,11 +16,16 @@ from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
 from argus_contract.status import Artifact, Attempt, EndReason, PublishedState
 
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+MAY = "2026-05-01T00:00:00Z"
 DATA = {"data": {"uri": "s3://metrics/edge"}}
 
 
 def spec(**fields: Any) -> ArgusTrainingJobSpec:
     return ArgusTrainingJobSpec.model_validate({**DATA, **fields})
+
+
+def data(**fields: Any) -> dict[str, Any]:
+    return {"data": {**DATA["data"], **fields}}
 
 
 @pytest.mark.parametrize(
@@ -46,11 +51,85 @@ def test_a_default_that_is_written_out_is_the_same_run() -> None:
     assert run_key("c", "n", "x", written) == run_key("c", "n", "x", spec())
 
 
+WRITTEN_OUT = data(
+    window={},
+    split={"validationPercent": 20},
+    cadenceSeconds=0,
+    columns=[],
+    servers={"include": []},
+    timeZone="UTC",
+    gaps={"maxGapSteps": 3, "minObservedPercent": 80},
+    onChange="Fail",
+)
+
+
+def test_nested_defaults_that_are_written_out_are_the_same_run() -> None:
+    training = {"windowStride": 1, "windowsPerEpoch": None, "deterministic": False}
+    written = spec(**WRITTEN_OUT, training=training)
+    assert written.data.model_fields_set > spec().data.model_fields_set
+    assert run_key("c", "n", "x", written) == run_key("c", "n", "x", spec())
+
+
+def test_what_the_server_stores_is_the_same_run_as_what_was_written() -> None:
+    written = spec(**data(gaps={"maxGapSteps": 5}, columns=[{"name": "a", "from": "b"}]))
+    stored = ArgusTrainingJobSpec.model_validate(written.to_wire())
+    assert stored.data.gaps.model_fields_set > written.data.gaps.model_fields_set
+    assert run_key("c", "n", "x", stored) == run_key("c", "n", "x", written)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            data(columns=[{"name": "a", "from": "x"}, {"name": "b", "factor": "100"}]),
+            data(columns=[{"name": "b", "factor": "100.0"}, {"name": "a", "from": "x"}]),
+        ),
+        (
+            data(servers={"include": ["web-*", "db-*"]}),
+            data(servers={"include": ["db-*", "web-*", "db-*"], "exclude": []}),
+        ),
+        (
+            data(window={"start": "2026-01-01T00:00:00Z"}),
+            data(window={"start": "2026-01-01T01:00:00.25+01:00"}),
+        ),
+    ],
+)
+def test_the_same_data_said_otherwise_is_the_same_run(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert run_key("c", "n", "x", spec(**one)) == run_key("c", "n", "x", spec(**other))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"mode": "Standard"}, {"mode": "Streaming"}, {"memoryBudget": "4Gi"}, {"memoryBudget": 1024}],
+)
+def test_a_run_may_go_on_with_more_or_less_memory(training: dict[str, Any]) -> None:
+    given = spec(training={"epochs": 3, **training})
+    assert run_key("c", "n", "x", given) == run_key("c", "n", "x", spec(training={"epochs": 3}))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"runToken": "again"},
         {"data": {"uri": "s3://metrics/other"}},
+        data(window={"lookbackSeconds": 86400}),
+        data(window={"end": "2026-02-01T00:00:00Z"}),
+        data(split={"holdoutPercent": 0}),
+        data(cadenceSeconds=300),
+        data(columns=[{"name": "a", "from": "b"}]),
+        data(columns=[{"name": "a", "factor": "100"}]),
+        data(columns=[{"name": "a", "aggregate": "Max"}]),
+        data(servers={"include": ["web-*"]}),
+        data(servers={"exclude": ["web-*"]}),
+        data(timeZone="Europe/Berlin"),
+        data(gaps={"maxGapSteps": 0}),
+        data(gaps={"minObservedPercent": 100}),
+        data(onChange="Repin"),
+        {"training": {"windowStride": 2}},
+        {"training": {"windowsPerEpoch": 1000}},
+        {"training": {"deterministic": True}},
         {"training": {"seed": 43}},
         {"model": {"targets": [{"name": "load_average"}]}},
     ],
@@ -96,6 +175,28 @@ def test_the_longest_name_makes_a_valid_job_name() -> None:
         ({"epochs": 3}, "epochs"),
         ({"data": {"uri": "http://no"}}, "uri"),
         ({"storage": {"secretRef": {"name": "a"}, "serviceAccountName": "b"}}, "secretRef"),
+        ({"storage": {"caBundleRef": {"name": "a", "key": "../b"}}}, "caBundleRef"),
+        (data(window={"start": MAY, "lookbackSeconds": 60}), "keep the absolute form"),
+        (data(window={"end": MAY, "lookbackSeconds": 60}), "keep the absolute form"),
+        (data(window={"endOffsetSeconds": 60}), "needs lookbackSeconds"),
+        (data(window={"endOffsetSeconds": 60, "end": MAY}), "needs lookbackSeconds"),
+        (data(window={"start": MAY, "end": MAY}), "must lie before window.end"),
+        (data(window={"start": "2026-05-01T00:00:00"}), "needs a zone"),
+        (data(split={"validationPercent": 50, "holdoutPercent": 41}), "less than 10 percent"),
+        (data(split={"validationPercent": 81}), "validationPercent"),
+        (data(cadenceSeconds=7), "does not divide a day"),
+        (data(columns=[{"name": "a"}, {"name": "a", "from": "b"}]), "name a is given twice"),
+        (data(columns=[{"name": "a", "from": "b"}, {"name": "b"}]), "from b is given twice"),
+        (data(columns=[{"name": "a", "factor": "0.0"}]), "factor of column a"),
+        (data(columns=[{"name": "status", "factor": "2"}]), "no metric"),
+        (data(columns=[{"name": "a", "aggregate": "Median"}]), "aggregate"),
+        (data(timeZone="../etc/passwd"), "timeZone"),
+        (data(gaps={"minObservedPercent": 0}), "minObservedPercent"),
+        (data(onChange="Ignore"), "onChange"),
+        ({"training": {"mode": "Standard", "memoryBudget": "1Gi"}}, "nothing with mode Standard"),
+        ({"training": {"memoryBudget": "500m"}}, "memoryBudget 500m must be above 0"),
+        ({"training": {"memoryBudget": "much"}}, "memoryBudget"),
+        ({"training": {"windowStride": 0}}, "windowStride"),
     ],
 )
 def test_bad_fields_are_named(fields: dict[str, Any], word: str) -> None:
