@@ -41,6 +41,10 @@ MAX_TERMINATION_BYTES = 4096
 TERMINATION_PATH = "/dev/termination-log"
 CREDENTIALS_DIRECTORY = "/var/run/argus/storage"
 """Where the storage Secret is mounted in the trainer: one file per key."""
+CA_BUNDLE_DIRECTORY = "/var/run/argus/ca"
+"""Where the certificates' ConfigMap is mounted in the trainer."""
+CA_BUNDLE_FILE = "ca.crt"
+"""The only file there, whatever its key is called."""
 
 ENV_LAUNCH = "ARGUS_LAUNCH"
 """JSON of `launch.Launch`: all that a trainer pod is told."""

@@ -5,7 +5,6 @@ the operator slept would look like a lost child) and no label of the resource bu
 queue's (a copied tracking label would make a Git controller prune it).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from argus_contract import names
@@ -17,7 +16,7 @@ from argus_contract.launch import (
     LaunchOutput,
     LaunchStorage,
 )
-from argus_contract.spec import ResourceRequirements
+from argus_contract.spec import ResourceRequirements, StorageSpec
 from argus_operator.configuration import Configuration, JsonObject
 from argus_operator.decision import CreateJob
 from argus_operator.views import RunView
@@ -25,6 +24,7 @@ from argus_operator.views import RunView
 _USER = 65532
 """The user of the trainer image (see Dockerfile.trainer)."""
 _SECRET_VOLUME = "argus-storage"
+_CA_VOLUME = "argus-ca"
 _SCRATCH_VOLUME = "argus-scratch"
 
 
@@ -104,22 +104,7 @@ def _exit_codes(codes: list[Any]) -> JsonObject:
 
 def _pod(run: RunView, create: CreateJob, configuration: Configuration) -> JsonObject:
     storage, trainer = create.resolved.storage, configuration.trainer
-    volumes: list[Mapping[str, Any]] = [{"name": _SCRATCH_VOLUME, "emptyDir": {}}]
-    mounts: list[Mapping[str, Any]] = [{"name": _SCRATCH_VOLUME, "mountPath": "/tmp"}]
-    if storage.secret_ref:
-        volumes.append(
-            {
-                "name": _SECRET_VOLUME,
-                "secret": {
-                    "secretName": storage.secret_ref.name,
-                    "optional": False,
-                    "defaultMode": 0o440,
-                },
-            }
-        )
-        mounts.append(
-            {"name": _SECRET_VOLUME, "mountPath": names.CREDENTIALS_DIRECTORY, "readOnly": True}
-        )
+    volumes, mounts = _volumes(storage)
     pod: JsonObject = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -160,6 +145,37 @@ def _pod(run: RunView, create: CreateJob, configuration: Configuration) -> JsonO
     return pod
 
 
+def _volumes(storage: StorageSpec) -> tuple[list[JsonObject], list[JsonObject]]:
+    """Returns (volumes, mounts): scratch, the access keys, the certificates.
+
+    Nothing is optional: the kubelet names what is missing and waits until it is there.
+    """
+    volumes: list[JsonObject] = [{"name": _SCRATCH_VOLUME, "emptyDir": {}}]
+    mounts: list[JsonObject] = [{"name": _SCRATCH_VOLUME, "mountPath": "/tmp"}]
+    if storage.secret_ref:
+        secret = {
+            "secretName": storage.secret_ref.name,
+            "optional": False,
+            "defaultMode": 0o440,
+        }
+        volumes.append({"name": _SECRET_VOLUME, "secret": secret})
+        mounts.append(
+            {"name": _SECRET_VOLUME, "mountPath": names.CREDENTIALS_DIRECTORY, "readOnly": True}
+        )
+    if storage.ca_bundle_ref:
+        config_map = {
+            "name": storage.ca_bundle_ref.name,
+            "optional": False,
+            "defaultMode": 0o444,
+            "items": [{"key": storage.ca_bundle_ref.key, "path": names.CA_BUNDLE_FILE}],
+        }
+        volumes.append({"name": _CA_VOLUME, "configMap": config_map})
+        mounts.append(
+            {"name": _CA_VOLUME, "mountPath": names.CA_BUNDLE_DIRECTORY, "readOnly": True}
+        )
+    return volumes, mounts
+
+
 def _environment(run: RunView, create: CreateJob) -> list[JsonObject]:
     launch = _launch(run, create).model_dump_json(by_alias=True, exclude_none=True)
     return [
@@ -180,6 +196,9 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
         region=resolved.storage.region,
         path_style=bool(resolved.storage.path_style),
         credentials_directory=names.CREDENTIALS_DIRECTORY if resolved.storage.secret_ref else None,
+        ca_bundle=f"{names.CA_BUNDLE_DIRECTORY}/{names.CA_BUNDLE_FILE}"
+        if resolved.storage.ca_bundle_ref
+        else None,
     )
     if tolerance is not None:
         storage = storage.model_copy(update={"outage_tolerance_seconds": tolerance})
@@ -188,7 +207,7 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
         name=run.key.name,
         run_key=create.run_key,
         image=resolved.image,
-        data=LaunchData(uri=spec.data.uri),
+        data=LaunchData.model_validate(spec.data.model_dump()),
         model=spec.model,
         training=spec.training,
         storage=storage,

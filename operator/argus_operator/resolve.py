@@ -56,6 +56,7 @@ def _resolve_storage(own: StorageSpec, default: StorageSpec) -> StorageSpec:
         path_style=own.path_style if own.path_style is not None else default.path_style,
         secret_ref=identified.secret_ref,
         service_account_name=identified.service_account_name,
+        ca_bundle_ref=own.ca_bundle_ref or default.ca_bundle_ref,
         outage_tolerance_seconds=own.outage_tolerance_seconds
         if own.outage_tolerance_seconds is not None
         else default.outage_tolerance_seconds,

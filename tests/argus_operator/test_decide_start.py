@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from argus_contract.spec import CaBundleReference
 from argus_contract.status import ConditionType, PendingSource, Phase
 from argus_operator.configuration import Configuration, Defaults
 from argus_operator.decision import CreateJob, DeleteJob
@@ -86,6 +87,19 @@ def test_what_a_run_says_itself_goes_before_the_defaults(scene: Any) -> None:
     storage = create.resolved.storage
     assert (storage.service_account_name, storage.secret_ref) == ("me", None)
     assert (storage.endpoint, storage.region) == ("http://s3:9000", "eu-central-1")
+
+
+def test_the_certificates_come_from_the_chart_unless_the_run_names_its_own(scene: Any) -> None:
+    known: Configuration = scene.configuration
+    storage = known.defaults.storage.model_dump() | {"ca_bundle_ref": {"name": "all"}}
+    defaults = Defaults.model_validate(known.defaults.model_dump() | {"storage": storage})
+    scene.configuration = known.model_copy(update={"defaults": defaults})
+    (create,) = scene.decide().actions
+    assert create.resolved.storage.ca_bundle_ref == CaBundleReference(name="all", key="ca.crt")
+    scene.spec(storage={"caBundleRef": {"name": "own", "key": "x"}})
+    (create,) = scene.decide().actions
+    assert create.resolved.storage.ca_bundle_ref == CaBundleReference(name="own", key="x")
+    assert create.resolved.storage.secret_ref is not None
 
 
 def test_what_was_resolved_stays_for_the_whole_run(scene: Any) -> None:

@@ -84,12 +84,28 @@ def test_only_the_queue_labels_of_the_resource_are_copied(scene: Any) -> None:
 
 def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) -> None:
     uri = "s3://metrics/$(HOME)/$5"
-    scene.spec(data={"uri": uri}, training={"epochs": 7})
+    data = {
+        "uri": uri,
+        "window": {"start": "2026-01-01T00:00:00Z"},
+        "split": {"validationPercent": 5},
+        "cadenceSeconds": 300,
+        "columns": [{"name": "load_average", "from": "Load (1m) $", "factor": "0.01"}],
+        "servers": {"include": ["web-*"], "exclude": ["*-canary"]},
+        "timeZone": "Europe/Berlin",
+        "gaps": {"maxGapSteps": 1},
+        "onChange": "Repin",
+    }
+    training = {"epochs": 7, "memoryBudget": "2Gi", "windowStride": 5, "windowsPerEpoch": 99}
+    scene.spec(data=data, training=training)
     environment = {entry["name"]: entry for entry in container(make(scene))["env"]}
     told = environment["ARGUS_LAUNCH"]["value"]
     assert "$$(HOME)/$$5" in told, "Kubernetes expands $(HOME) and writes $ for $$"
     launch = Launch.model_validate_json(told.replace("$$", "$"))
+    spec = scene.observed.run.spec
     assert launch.data.uri == uri
+    assert launch.data.model_dump() == spec.data.model_dump()
+    assert launch.training == spec.training
+    assert launch.storage.ca_bundle is None
     assert (launch.namespace, launch.name) == build.key
     assert launch.training.epochs == 7
     assert launch.gpus == 2
@@ -111,6 +127,21 @@ def test_the_keys_are_mounted_and_must_be_there(job: Any) -> None:
     mounts = {m["name"]: m for m in container(job)["volumeMounts"]}
     assert mounts["argus-storage"]["mountPath"] == names.CREDENTIALS_DIRECTORY
     assert mounts["argus-storage"]["readOnly"] is True
+
+
+def test_the_certificates_are_the_one_key_of_the_config_map_and_must_be_there(scene: Any) -> None:
+    job = make(scene.spec(storage={"caBundleRef": {"name": "store-ca", "key": "bundle.pem"}}))
+    volumes = {v["name"]: v for v in job["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["argus-ca"]["configMap"] == {
+        "name": "store-ca",
+        "optional": False,
+        "defaultMode": 0o444,
+        "items": [{"key": "bundle.pem", "path": "ca.crt"}],
+    }
+    (mount,) = [m for m in container(job)["volumeMounts"] if m["name"] == "argus-ca"]
+    assert mount == {"name": "argus-ca", "mountPath": "/var/run/argus/ca", "readOnly": True}
+    launch = Launch.model_validate_json(container(job)["env"][0]["value"])
+    assert launch.storage.ca_bundle == "/var/run/argus/ca/ca.crt"
 
 
 def test_workload_identity_needs_no_secret(scene: Any) -> None:

@@ -67,12 +67,17 @@ def test_an_image_that_does_not_exist_is_named_within_a_minute(
     run.delete()
 
 
-def test_a_secret_that_is_missing_is_waited_for_and_named(
-    namespace: str, small_dataset: str
+@pytest.mark.parametrize(
+    ("name", "storage"),
+    [
+        ("no-secret", {"secretRef": {"name": "not-there-yet"}}),
+        ("no-ca", {"caBundleRef": {"name": "not-there-yet"}}),
+    ],
+)
+def test_a_secret_or_config_map_that_is_missing_is_waited_for_and_named(
+    namespace: str, small_dataset: str, name: str, storage: dict[str, Any]
 ) -> None:
-    run = Run.apply(
-        namespace, bad("no-secret", small_dataset, storage={"secretRef": {"name": "not-there-yet"}})
-    )
+    run = Run.apply(namespace, bad(name, small_dataset, storage=storage))
     status = run.wait(lambda s: "not-there-yet" in s.get("pending", {}).get("message", ""), 90)
     assert status["pending"]["source"] == "Pod"
     assert status["phase"] in ("Pending", "Starting")

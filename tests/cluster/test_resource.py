@@ -10,6 +10,7 @@ from stage.kubectl import CommandFailed, kubectl
 
 pytestmark = pytest.mark.cluster
 
+MAY = "2026-05-01T00:00:00Z"
 VALID: dict[str, Any] = {
     "apiVersion": "argus.tachyon.dev/v1alpha1",
     "kind": "ArgusTrainingJob",
@@ -38,7 +39,26 @@ def test_ten_lines_are_enough_and_the_server_fills_the_defaults_of_the_guide(
     namespace: str,
 ) -> None:
     spec = dry_run(namespace, VALID)["spec"]
-    assert spec["training"] == {"epochs": 20, "batchSize": 128, "learningRate": "0.01", "seed": 42}
+    assert spec["training"] == {
+        "mode": "Streaming",
+        "windowStride": 1,
+        "deterministic": False,
+        "epochs": 20,
+        "batchSize": 128,
+        "learningRate": "0.01",
+        "seed": 42,
+    }
+    assert spec["data"] == {
+        "uri": "s3://argus/datasets/x",
+        "window": {},
+        "split": {"validationPercent": 20, "holdoutPercent": 10},
+        "cadenceSeconds": 0,
+        "columns": [],
+        "servers": {"include": [], "exclude": []},
+        "timeZone": "UTC",
+        "gaps": {"maxGapSteps": 3, "minObservedPercent": 80},
+        "onChange": "Fail",
+    }
     assert spec["model"]["encoderLength"] == 288
     assert spec["model"]["predictionLength"] == 96
     assert [target["name"] for target in spec["model"]["targets"]] == [
@@ -48,6 +68,57 @@ def test_ten_lines_are_enough_and_the_server_fills_the_defaults_of_the_guide(
         "swap_used_pct",
         "load_average",
     ]
+
+
+def with_data(**fields: Any) -> dict[str, Any]:
+    return {"data": {"uri": "s3://argus/datasets/x", **fields}}
+
+
+def test_every_way_to_read_data_is_taken_as_it_was_written(namespace: str) -> None:
+    data = {
+        "uri": "gs://metrics/edge",
+        "window": {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T01:00:00+01:00"},
+        "split": {"validationPercent": 10, "holdoutPercent": 0},
+        "cadenceSeconds": 300,
+        "columns": [
+            {"name": "mem_used_pct", "from": "ratio", "factor": "100", "aggregate": "Max"},
+            {"name": "ratio", "from": "mem_used_pct", "factor": "0.01", "aggregate": "Mean"},
+            {"name": "timestamp", "from": "when", "factor": "1", "aggregate": "Mean"},
+        ],
+        "servers": {"include": ["web-*"], "exclude": ["*-canary"]},
+        "timeZone": "America/Argentina/Buenos_Aires",
+        "gaps": {"maxGapSteps": 0, "minObservedPercent": 100},
+        "onChange": "Repin",
+    }
+    training = {
+        "mode": "Streaming",
+        "memoryBudget": "1.5Gi",
+        "windowStride": 3,
+        "windowsPerEpoch": 1000,
+        "deterministic": True,
+    }
+    spec = dry_run(namespace, with_spec(data=data, training=training))["spec"]
+    assert spec["data"] == data
+    assert {name: spec["training"][name] for name in training} == training
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": {"uri": "s3://argus/x", "window": {"lookbackSeconds": 9, "endOffsetSeconds": 0}}},
+        {"data": {"uri": "s3://argus/x", "window": {"start": "2026-01-01T00:00:00Z"}}},
+        {"data": {"uri": "s3://argus/x", "split": {"validationPercent": 80}}},
+        {"training": {"memoryBudget": 1073741824}},
+        {"training": {"mode": "Standard"}},
+        {"storage": {"caBundleRef": {"name": "ca"}}},
+    ],
+)
+def test_a_part_of_a_group_of_fields_is_enough(namespace: str, fields: dict[str, Any]) -> None:
+    stored = dry_run(namespace, with_spec(**fields))["spec"]
+    for group, part in fields.items():
+        for name, value in part.items():
+            found = stored[group][name]
+            assert found == value if not isinstance(value, dict) else value.items() <= found.items()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +137,39 @@ def test_ten_lines_are_enough_and_the_server_fills_the_defaults_of_the_guide(
             "weight of a target must be above 0",
         ),
         ({"data": {"uri": "/a/local/folder"}}, "spec.data.uri"),
+        (with_data(window={"start": MAY, "lookbackSeconds": 60}), "keep the absolute form"),
+        (with_data(window={"end": MAY, "lookbackSeconds": 60}), "keep the absolute form"),
+        (with_data(window={"endOffsetSeconds": 60, "end": MAY}), "needs lookbackSeconds"),
+        (with_data(window={"start": MAY, "end": MAY}), "must lie before window.end"),
+        (with_data(window={"start": "yesterday"}), "spec.data.window.start"),
+        (with_data(window={"lookbackSeconds": 0}), "spec.data.window.lookbackSeconds"),
+        (with_data(split={"validationPercent": 81}), "spec.data.split.validationPercent"),
+        (with_data(split={"validationPercent": 50, "holdoutPercent": 41}), "less than 10 percent"),
+        (with_data(cadenceSeconds=7), "cadenceSeconds must divide a day"),
+        (with_data(columns=[{"name": "a"}, {"name": "a", "from": "b"}]), "Duplicate value"),
+        (with_data(columns=[{"name": "a", "from": "b"}, {"name": "b"}]), "have the same from"),
+        (with_data(columns=[{"name": "a", "factor": "0.0"}]), "factor of a column must be above 0"),
+        (with_data(columns=[{"name": "status", "factor": "2"}]), "are no metrics"),
+        (with_data(columns=[{"name": "a", "aggregate": "Median"}]), "aggregate"),
+        (with_data(columns=[{"name": f"c{n}"} for n in range(65)]), "spec.data.columns"),
+        (with_data(servers={"include": [""]}), "spec.data.servers.include"),
+        (with_data(timeZone="../etc/passwd"), "spec.data.timeZone"),
+        (with_data(gaps={"minObservedPercent": 0}), "spec.data.gaps.minObservedPercent"),
+        (with_data(gaps={"maxGapSteps": 1001}), "spec.data.gaps.maxGapSteps"),
+        (with_data(onChange="Ignore"), "spec.data.onChange"),
+        ({"training": {"mode": "Fast"}}, "spec.training.mode"),
+        (
+            {"training": {"mode": "Standard", "memoryBudget": "1Gi"}},
+            "memoryBudget means nothing with mode Standard",
+        ),
+        ({"training": {"memoryBudget": "0"}}, "memoryBudget must be above 0"),
+        ({"training": {"memoryBudget": 0}}, "memoryBudget must be above 0"),
+        ({"training": {"memoryBudget": "500m"}}, "memoryBudget must be above 0"),
+        ({"training": {"memoryBudget": "much"}}, "spec.training.memoryBudget"),
+        ({"training": {"windowStride": 0}}, "spec.training.windowStride"),
+        ({"training": {"windowsPerEpoch": 0}}, "spec.training.windowsPerEpoch"),
+        ({"storage": {"caBundleRef": {}}}, "spec.storage.caBundleRef.name"),
+        ({"storage": {"caBundleRef": {"name": "a", "key": "../b"}}}, "spec.storage.caBundleRef"),
         (
             {"storage": {"secretRef": {"name": "s"}, "serviceAccountName": "a"}},
             "exclude each other",
@@ -107,7 +211,11 @@ def stored(namespace: str) -> Any:
     ("patch", "field"),
     [
         ({"training": {"epochs": 7}}, "spec.training"),
+        ({"training": {"memoryBudget": "1Gi"}}, "spec.training"),
         ({"data": {"uri": "s3://argus/other"}}, "spec.data"),
+        ({"data": {"window": {"lookbackSeconds": 60}}}, "spec.data"),
+        ({"data": {"columns": [{"name": "a", "factor": "100"}]}}, "spec.data"),
+        ({"data": {"gaps": {"maxGapSteps": 9}}}, "spec.data"),
         ({"image": "another:image"}, "spec.image"),
         ({"image": None}, "spec.image"),
         ({"runToken": "2"}, "spec.runToken"),
@@ -115,6 +223,7 @@ def stored(namespace: str) -> Any:
         ({"checkpoint": {"everyChunks": 9}}, "spec.checkpoint.everyChunks"),
         ({"output": {"uri": "s3://argus/o"}}, "spec.output"),
         ({"storage": {"endpoint": "http://elsewhere"}}, "spec.storage"),
+        ({"storage": {"caBundleRef": {"name": "another"}}}, "spec.storage"),
     ],
 )
 def test_what_a_run_is_made_of_cannot_change_and_the_message_names_the_way_out(
@@ -142,6 +251,10 @@ def test_the_save_period_and_the_retries_may_change(namespace: str, stored: Any)
 def test_explain_reads_like_documentation(installed: None) -> None:
     text = kubectl("explain", "argustrainingjobs.spec.checkpoint.everyChunks")
     assert "Save when this many further chunks were consumed" in text
+    text = kubectl("explain", "argustrainingjobs.spec.data.columns.aggregate")
+    assert "how rows of one step become one value" in text
+    assert "Median" not in text
+    assert "Last" in text
 
 
 def test_client_side_apply_has_room_for_the_definition(installed: None) -> None:

@@ -1,7 +1,7 @@
 """Why does the run not start? The answer goes into `status.pending` in the original words.
 
-Nothing here ends a run but an image name that no registry can ever serve: a Secret or a
-quota may come later, and is waited for.
+Nothing here ends a run but an image name that no registry can ever serve: a Secret, a
+ConfigMap or a quota may come later, and is waited for.
 """
 
 from dataclasses import replace
