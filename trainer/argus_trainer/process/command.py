@@ -13,6 +13,7 @@ from argus_contract import names
 from argus_contract.launch import Launch
 from argus_trainer.errors import UsageError
 from argus_trainer.process.stop import Stop
+from argus_trainer.wording import problems_of
 
 
 def run() -> None:
@@ -135,4 +136,7 @@ def _launch_of(environment: Mapping[str, str]) -> Launch:
     try:
         return Launch.model_validate_json(text)
     except ValidationError as error:
-        raise UsageError(f"{names.ENV_LAUNCH} cannot be read: {error}") from error
+        raise UsageError(
+            f"{names.ENV_LAUNCH} cannot be read: {problems_of(error)}: use the operator of this "
+            "trainer's version"
+        ) from error
