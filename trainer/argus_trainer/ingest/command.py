@@ -42,11 +42,13 @@ def import_(
     from argus_trainer.ingest.metrics import import_metrics
     from argus_trainer.ingest.own_names import check_name, note_on
     from argus_trainer.ingest.read import Reading
+    from argus_trainer.storage.address import check_folder
     from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
     if timestamp_unit not in ("s", "ms", "us", "ns"):
         raise UsageError(f"--timestamp-unit {timestamp_unit}: use s, ms, us or ns")
+    check_folder("--output", output)
     store = open_store(output, storage_from_environment())
     names = _names(columns or [])
     for own, name in names.items():

@@ -22,9 +22,11 @@ def generate(
     """Simulate a fleet of servers and write its metrics as training data."""
     # Heavy imports wait until the command runs: --help stays fast.
     from argus_trainer.simulate.generate import generate as run
+    from argus_trainer.storage.address import check_folder
     from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
+    check_folder("--output", output)
     store = open_store(output, storage_from_environment())
     written = run(
         store,

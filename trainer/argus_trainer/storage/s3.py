@@ -24,8 +24,8 @@ from botocore.parsers import ResponseParserError
 
 from argus_contract.launch import LaunchStorage
 from argus_trainer.errors import (
+    ChangedError,
     ConfigurationError,
-    DataError,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
@@ -87,9 +87,9 @@ class S3Store:
             async with reply["Body"] as body:
                 found = _bare(reply["ETag"])
                 if etag is not None and found != etag:
-                    raise DataError(
+                    raise ChangedError(
                         f"{self._uri}/{key} changed under the run: its ETag is {found} and "
-                        f"was {etag}; restore it, or create the run again with another runToken"
+                        f"was {etag}; restore it, or start a new run with another runToken"
                     )
                 data: bytes = await body.read()
             return data

@@ -34,7 +34,7 @@ class Store(Protocol):
     def get(self, key: str, *, etag: str | None = None) -> bytes:
         """Returns a whole object.
 
-        Raises ObjectNotFound; DataError when `etag` is given and the object is another one now.
+        Raises ObjectNotFound; ChangedError when `etag` is given and the object is another one now.
         """
         ...
 
