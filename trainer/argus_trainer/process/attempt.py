@@ -88,7 +88,6 @@ class Attempt:
 
     def run(self) -> None:
         """Goes on from the newest state to the published bundle. Raises ArgusError."""
-        device.check_gpus(self._launch.gpus)
         steps = self._steps(versions={})
         final = steps.final()
         loaded = steps.load_final(final) if final else steps.newest()
