@@ -8,7 +8,7 @@ must not be lost because its pod was deleted quickly.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -46,7 +46,25 @@ class _Kind(Generic[Child]):
         if not known:
             self.by_run.pop(child.key, None)
 
-    def absent_from(self, listed: set[str], version: int, namespace: str | None) -> list[Child]:
+    def correct(
+        self,
+        listed: Iterable[Child],
+        version: int,
+        namespace: str | None,
+        drop: Callable[[Child], None],
+    ) -> set[Key]:
+        """Takes a whole list made at `version`; `drop` is called for what is not in it any more.
+
+        Returns the runs for which it was news.
+        """
+        children = list(listed)
+        news = {child.key for child in children if self.put(child)}
+        for child in self._absent_from({c.uid for c in children}, version, namespace):
+            drop(child)
+            news.add(child.key)
+        return news
+
+    def _absent_from(self, listed: set[str], version: int, namespace: str | None) -> list[Child]:
         """Returns what stood here before a list was made, and is not in the list."""
         return [
             child
@@ -109,23 +127,10 @@ class Children:
 
         Returns the runs for which it was news.
         """
-        jobs = list(listed)
-        news = {job.key for job in jobs if self.put_job(job)}
-        for job in self._jobs.absent_from({job.uid for job in jobs}, version, namespace):
-            self.drop_job(job)
-            news.add(job.key)
-        return news
+        return self._jobs.correct(listed, version, namespace, self.drop_job)
 
     def correct_pods(
         self, listed: Iterable[PodView], version: int, namespace: str | None
     ) -> set[Key]:
-        """Takes the whole list of a namespace (None: of all), made at this version.
-
-        Returns the runs for which it was news.
-        """
-        pods = list(listed)
-        news = {pod.key for pod in pods if self.put_pod(pod)}
-        for pod in self._pods.absent_from({pod.uid for pod in pods}, version, namespace):
-            self.drop_pod(pod)
-            news.add(pod.key)
-        return news
+        """Does the same with pods: one that is gone leaves its last picture (`drop_pod`)."""
+        return self._pods.correct(listed, version, namespace, self.drop_pod)

@@ -59,8 +59,8 @@ class JobEnd(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobView:
-    """A Job of ours."""
+class ChildView:
+    """What a Job and a pod of a run have in common."""
 
     key: Key
     """The run that its label names."""
@@ -68,9 +68,15 @@ class JobView:
     uid: str
     resource_version: int
     owner_uid: str | None
-    """Uid of the controlling resource."""
+    """Uid of the controlling resource: a Job's run, a pod's Job."""
     created: datetime
     deleting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView(ChildView):
+    """A Job of ours."""
+
     suspended: bool = False
     suspended_message: str | None = None
     failed: int = 0
@@ -111,17 +117,9 @@ class Hindrance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PodView:
+class PodView(ChildView):
     """A trainer pod."""
 
-    key: Key
-    name: str
-    uid: str
-    resource_version: int
-    owner_uid: str | None
-    """Uid of its Job."""
-    created: datetime
-    deleting: bool = False
     phase: str = "Pending"
     node: str | None = None
     ip: str | None = None

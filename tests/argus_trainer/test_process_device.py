@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from argus_trainer.errors import ConfigurationError
-from argus_trainer.process.device import check_gpus, usable_cpus
+from argus_trainer.process.device import usable_cpus
+from argus_trainer.process.gpus import check_gpus
 
 ALL = len(os.sched_getaffinity(0))
 

@@ -66,6 +66,7 @@ def test_every_error_of_the_tree_has_its_word_and_its_code():
     ends = {
         errors.UsageError: (64, EndReason.CONFIGURATION),
         errors.DataError: (65, EndReason.DATA),
+        errors.ChangedError: (65, EndReason.DATA),
         errors.ObjectNotFound: (65, EndReason.DATA),
         errors.DivergedError: (70, EndReason.DIVERGED),
         errors.StuckError: (71, EndReason.STUCK),
@@ -77,10 +78,10 @@ def test_every_error_of_the_tree_has_its_word_and_its_code():
         ValueError: (CRASH_EXIT_CODE, EndReason.CRASHED),
     }
     for kind, (exit_code, reason) in ends.items():
-        end = end_of(kind("why"))
+        end = end_of(kind("what\nand why"))
         assert (end.exit_code, end.reason) == (exit_code, reason)
         assert end.message is not None
-        assert "why" in end.message
+        assert "what and why" in end.message
 
 
 def test_progress_is_served_as_json_and_nothing_else_is():

@@ -6,6 +6,7 @@ own signals.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def test_a_run_that_is_stopped_and_killed_publishes_the_model_of_one_that_was_no
     assert second.returncode == ExitCode.OK
     assert "torch: False" in second.stdout
     assert "Already published" in second.stdout
+    assert "To train again, change spec.runToken" in second.stdout
     refused = _argus_run(
         launch.model_copy(
             update={
@@ -209,6 +211,7 @@ def _argus_run(launch: Launch) -> "subprocess.CompletedProcess[str]":
     ("changes", "exit_code", "message"),
     [
         ({"gpus": 2}, ExitCode.CONFIGURATION, "asks for 2 GPUs"),
+        ({"gpus": 1}, ExitCode.CONFIGURATION, "asks for 1 GPU and 0 are visible"),
         (
             {"model": ModelSpec(encoder_length=24, targets=(TargetSpec(name="absent_pct"),))},
             ExitCode.DATA,
@@ -217,29 +220,51 @@ def _argus_run(launch: Launch) -> "subprocess.CompletedProcess[str]":
         ({"data": LaunchData(uri="nowhere")}, ExitCode.DATA, "nowhere"),
     ],
 )
-def test_what_cannot_work_ends_with_its_code_and_names_the_cause(
-    data, tmp_path, changes, exit_code, message
+def test_what_cannot_work_ends_with_its_code_names_the_cause_and_leaves_nothing(
+    data, tmp_path, monkeypatch, changes, exit_code, message
 ):
-    words = tmp_path / "words"
-    surroundings = Surroundings(
-        pod="pod", stop=Stop(), termination_path=words, say=lambda _line: None
-    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words, lines = tmp_path / "words", []
+    surroundings = Surroundings(pod="pod", stop=Stop(), termination_path=words, say=lines.append)
     assert run(launch_of(data, tmp_path, **changes), surroundings) == exit_code
+    assert not any("statistics" in line for line in lines)
+    assert list(tmp_path.iterdir()) == [words]
     report = ProgressReport.model_validate_json(words.read_text())
     assert report.message is not None
     assert message in report.message
 
 
-def test_a_stop_while_planning_leaves_with_nothing_to_save(data, tmp_path):
+def run_until_statistics(launch: Launch, words: Path | None = None) -> int:
+    """Runs, and asks for a stop when the statistics begin."""
     stop = Stop()
-    lines: list[str] = []
 
     def say(line: str) -> None:
-        lines.append(line)
         if "statistics" in line:
             stop.request()
 
-    surroundings = Surroundings(pod="pod", stop=stop, say=say)
-    assert run(launch_of(data, tmp_path), surroundings) == ExitCode.PREEMPTED
+    return run(launch, Surroundings(pod="pod", stop=stop, say=say, termination_path=words))
+
+
+def test_a_chunk_that_was_replaced_before_training_says_how_to_plan_anew(data, tmp_path):
+    own = tmp_path / "data"
+    shutil.copytree(data, own)
+    launch, words = launch_of(own, tmp_path), tmp_path / "words"
+    assert run_until_statistics(launch) == ExitCode.PREEMPTED
+    chunk = sorted(own.rglob("*.parquet"))[0]
+    os.utime(chunk, ns=(0, 0))
+
+    assert run_until_statistics(launch, words) == ExitCode.DATA
+    run_folder = tmp_path / "checkpoints" / launch.run_key
+    message = ProgressReport.model_validate_json(words.read_text()).message
+    assert message is not None
+    assert f"{chunk} changed under the run" in message
+    assert f"delete {run_folder}/ and start the run again" in message
+
+    shutil.rmtree(run_folder)
+    assert run_until_statistics(launch) == ExitCode.PREEMPTED
+
+
+def test_a_stop_while_planning_leaves_with_nothing_to_save(data, tmp_path):
+    assert run_until_statistics(launch_of(data, tmp_path)) == ExitCode.PREEMPTED
     end = tmp_path / "checkpoints" / "0123456789abcdef0123" / layout.claim_end(1)
     assert ClaimEnd.model_validate_json(end.read_text()).reason is EndReason.PREEMPTED

@@ -113,9 +113,18 @@ def test_a_file_address_and_a_plain_path_are_one_place(tmp_path):
     assert open_store(str(Path(tmp_path, "with space")), LaunchStorage()).get("k") == b"v"
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/argus"])
+def test_a_place_that_can_hold_no_object_is_refused_and_never_waited_for(tmp_path, place):
+    (tmp_path / "file").write_bytes(b"")
+    store = open_store(str(tmp_path / place), LaunchStorage())
+    for write in (store.put_new, store.put):
+        with pytest.raises(ConfigurationError, match=f"{place}.*name another folder"):
+            write("deep/key", b"x")
+
+
 @pytest.mark.parametrize(
     ("uri", "endpoint"),
-    [("gs://bucket/x", None), ("s3:///x", None), ("s3://bucket/x", "minio:9000")],
+    [("", None), ("gs://bucket/x", None), ("s3:///x", None), ("s3://bucket/x", "minio:9000")],
 )
 def test_an_address_that_cannot_work_is_refused_at_once(uri, endpoint):
     with pytest.raises(ConfigurationError, match="use "):

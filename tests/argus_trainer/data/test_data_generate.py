@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from argus_trainer.data.schema import METRICS, STATES
 from argus_trainer.errors import UsageError
+from argus_trainer.simulate.command import generate as command
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.open import open_store
@@ -133,22 +135,33 @@ def test_a_start_inside_a_chunk_keeps_the_chunks_on_the_clock(tmp_path: Path) ->
     [
         ({"servers": 0}, "--servers 0"),
         ({"hours": 0}, "--hours 0"),
+        ({"hours": 10**9}, "--hours 1000000000: use 1 to 87600"),
+        ({"start": datetime(1969, 12, 31, tzinfo=UTC)}, "--start 1969-12-31.*1970 to 2200"),
+        ({"start": datetime(9999, 12, 31, tzinfo=UTC)}, "--start 9999-12-31.*1970 to 2200"),
+        (
+            {"start": datetime(2200, 12, 31, tzinfo=UTC)},
+            "--start 2200-12-31.*--hours 50 ends in 2201",
+        ),
         ({"seed": -1}, "--seed -1"),
         ({"cadence_seconds": 7}, "--cadence 7"),
     ],
 )
 def test_arguments_that_make_no_dataset_are_named(
-    tmp_path: Path, options: dict[str, int], named: str
+    tmp_path: Path, options: dict[str, object], named: str
 ) -> None:
     with pytest.raises(UsageError, match=named):
         generated(tmp_path, **options)
 
 
+@pytest.mark.parametrize("start", ["9999-12-31T23:00-05:00", "0001-01-01T00:00+05:00"])
+def test_a_start_at_the_ends_of_the_calendar_is_refused_like_any_other(
+    tmp_path: Path, start: str
+) -> None:
+    with pytest.raises(UsageError, match=f"--start {start[:10]}.*1970 to 2200"):
+        command(servers=1, hours=1, output=str(tmp_path), seed=1, cadence=300, start=start)
+
+
 def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
-    import typer
-
-    from argus_trainer.simulate.command import generate as command
-
     app = typer.Typer()
     app.command()(command)
     options = ["--servers", "7", "--hours", "50", "--seed", "1", "--output", str(tmp_path / "a")]
@@ -170,8 +183,6 @@ def test_a_bucket_takes_a_dataset_like_a_folder(s3, tmp_path: Path) -> None:
 def test_the_command_finds_a_bucket_by_awss_own_variables(
     s3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from argus_trainer.simulate.command import generate as command
-
     uri = s3.new_uri()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

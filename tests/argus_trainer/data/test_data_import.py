@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from argus_trainer.errors import DataError, UsageError
 from argus_trainer.ingest.command import import_
@@ -174,6 +174,70 @@ def test_options_that_do_not_fit_are_named(
 def test_a_column_of_words_is_no_metric(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"web1\.csv.*cpu_user_pct is not numeric"):
         imported(tmp_path, "timestamp,value\n2026-01-01 10:00:00,high\n")
+
+
+@pytest.mark.parametrize(
+    ("clock", "reading"),
+    [
+        ("0500-01-01 00:00:00", {}),
+        ("9999-12-31 23:59:59", {"time_zone": "America/New_York"}),
+        ("2201-01-01T12:00:00+01:00", {}),
+        ("1767261600000", {}),
+    ],
+)
+def test_a_year_that_no_chunk_can_be_of_is_named_with_its_row(
+    tmp_path: Path, clock: str, reading: dict[str, str]
+) -> None:
+    good = "1767261600" if clock.isdigit() else f"2026{clock[4:]}"
+    with pytest.raises(
+        DataError, match=r"web1\.csv: column timestamp has .* in data row 2; .*unit"
+    ):
+        imported(tmp_path, f"timestamp,value\n{good},1\n{clock},1\n", **reading)
+    assert not (tmp_path / "out").exists()
+
+
+def import_with(tmp_path: Path, name: str) -> Result:
+    file = tmp_path / "web1.csv"
+    file.write_text("timestamp,value\n2026-01-01 10:00:00,1\n")
+    app = typer.Typer()
+    app.command()(import_)
+    options = ["--server-from-file", "--map", f"value={name}", "--output", str(tmp_path / "out")]
+    return CliRunner().invoke(app, [str(file), *options])
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("requests_s", ""), ("cpu_steal_pct", " (did you mean cpu_user_pct?)"), ("load_average5", "")],
+)
+def test_a_metric_of_ones_own_is_kept_and_can_be_a_target(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    result = import_with(tmp_path, name)
+    assert result.exit_code == 0, result.output
+    assert f"{name} is no metric of the guide{hint}" in result.output
+    assert f"--target {name}" in result.output
+    assert list(read(tmp_path / "out").columns) == ["timestamp", "server_name", name]
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("cpu_usr_pct", "--map value=cpu_usr_pct: write cpu_user_pct"),
+        ("CPU_USER_PCT", "write cpu_user_pct"),
+        ("hour", "Argus makes hour from the clock"),
+    ],
+)
+def test_a_slip_in_a_known_name_is_refused_before_anything_is_read(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    result = import_with(tmp_path, name)
+    assert isinstance(result.exception, UsageError)
+    assert named in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_of_something_is_said_in_the_singular(tmp_path: Path) -> None:
+    assert "1 row of 1 server with cpu_user_pct" in import_with(tmp_path, "cpu_user_pct").output
 
 
 def test_the_command_takes_a_folder(tmp_path: Path) -> None:

@@ -101,11 +101,15 @@ def test_a_manifest_that_cannot_be_read_is_named(recorded, run_over) -> None:
     for text, reason in (
         ("{", "is no JSON"),
         (json.dumps(document | {"version": 2}), "has version 2"),
-        (json.dumps(document | {"chunks": [{}]}), "is broken"),
+        (
+            json.dumps(document | {"chunks": [{"rows": "x"}]}),
+            r"is broken: chunks\.0\.file: Field required; .*; and 2 more: write",
+        ),
     ):
         manifest.write_text(text)
-        with pytest.raises(DataError, match=reason):
+        with pytest.raises(DataError, match=reason) as refusal:
             run_over(folder).make_plan()
+        assert "\n" not in str(refusal.value)
 
 
 def test_the_data_version_changes_with_the_data(recorded, run_over, chunk_of) -> None:

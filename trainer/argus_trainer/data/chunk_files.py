@@ -21,12 +21,16 @@ from pydantic import ValidationError
 from argus_contract.model import Model, Time
 from argus_trainer.errors import DataError, ObjectExists, UsageError
 from argus_trainer.storage.store import Store
+from argus_trainer.wording import problems_of
 
 FOLDER = "server_metrics_partitioned/"
 MANIFEST = "chunk_manifest.json"
 METADATA = "metrics_metadata.json"
 MANIFEST_VERSION = 1
 CHUNK_SECONDS = 7_200
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Years that data may be of: others come from a clock that was misread, and names of chunks
+have four digits for them."""
 
 _CHUNK_NAME = re.compile(r"(?:^|/)(?:chunk_|time_chunk=)(\d{8})_(\d{2})(?=[./_-])")
 
@@ -117,7 +121,9 @@ def parse_manifest(text: bytes, key: str) -> ChunkManifest | None:
     try:
         manifest = ChunkManifest.model_validate(document)
     except ValidationError as error:
-        raise DataError(f"{key} is broken: {error}: write the dataset again") from error
+        raise DataError(
+            f"{key} is broken: {problems_of(error)}: write the dataset again"
+        ) from error
     if manifest.version != MANIFEST_VERSION:
         raise DataError(
             f"{key} has version {manifest.version}; this Argus reads {MANIFEST_VERSION}: "

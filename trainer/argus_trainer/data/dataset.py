@@ -79,11 +79,6 @@ class Dataset:
     def steps_per_epoch(self) -> int:
         return self._statistics.steps_per_epoch
 
-    @property
-    def validation_steps(self) -> int:
-        windows = sum(block.windows for block in self._statistics.validation_blocks)
-        return -(-windows // self._batch_size)
-
     def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch (from 0) from `first_step` on; the last may be short.
 

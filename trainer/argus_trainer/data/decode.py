@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from argus_contract.plan import PinnedObject
 from argus_trainer.data.schema import PROFILE, SERVER, STATUS, TIMESTAMP
-from argus_trainer.errors import DataError
+from argus_trainer.errors import ChangedError, DataError
 from argus_trainer.storage.store import Store
 
 
@@ -59,9 +59,9 @@ class ChunkFile:
         self.name = f"{store.uri}/{pinned.key}"
         content = store.get(pinned.key, etag=pinned.etag)
         if len(content) != pinned.size:
-            raise DataError(
+            raise ChangedError(
                 f"{self.name} changed under the run: it has {len(content)} bytes and had "
-                f"{pinned.size}; restore it, or start a new run"
+                f"{pinned.size}; restore it, or start a new run with another runToken"
             )
         try:
             self._file = pq.ParquetFile(pa.BufferReader(content))

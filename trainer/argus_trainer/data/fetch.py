@@ -16,7 +16,7 @@ from typing import Self
 
 from argus_contract.plan import PinnedObject
 from argus_trainer.data.remote_file import RemoteFile
-from argus_trainer.errors import DataError
+from argus_trainer.errors import ChangedError
 from argus_trainer.storage.store import Source
 
 NUM_THREADS = 16
@@ -75,17 +75,16 @@ class Fetcher:
     def fetch(self, pinned: PinnedObject) -> Content:
         """Returns one object, in the calling thread.
 
-        Raises DataError naming the object when it is not the pinned one, and what the source
+        Raises ChangedError naming the object when it is not the pinned one, and what the source
         raises.
         """
         if pinned.size > LARGE_BYTES:
             return RemoteFile(self._source, pinned)
         content = self._source.get(pinned.key, etag=pinned.etag)
         if len(content) != pinned.size:
-            raise DataError(
+            raise ChangedError(
                 f"{self._source.uri}/{pinned.key} changed under the run: it has {len(content)} "
-                f"bytes and had {pinned.size}; restore it, or plan anew: another runToken in a "
-                "cluster, --fresh on the command line"
+                f"bytes and had {pinned.size}; restore it, or start a new run with another runToken"
             )
         return content
 

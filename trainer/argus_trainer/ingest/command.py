@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from argus_trainer.errors import UsageError
+from argus_trainer.wording import counted
 
 _COLUMN = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 
@@ -16,7 +17,11 @@ def import_(
     output: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.")] = "./training/",
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", help="OWN=GUIDE, for example value=cpu_user_pct; repeatable."),
+        typer.Option(
+            "--map",
+            help="OWN=GUIDE, for example value=cpu_user_pct; repeatable. A name that is not of "
+            "the guide can be a target.",
+        ),
     ] = None,
     timestamp_column: Annotated[str, typer.Option(help="Column of the clock.")] = "timestamp",
     timestamp_format: Annotated[
@@ -35,15 +40,23 @@ def import_(
     """Rewrite your own metric files into training data."""
     # Heavy imports wait until the command runs: --help stays fast.
     from argus_trainer.ingest.metrics import import_metrics
+    from argus_trainer.ingest.own_names import check_name, note_on
     from argus_trainer.ingest.read import Reading
+    from argus_trainer.storage.address import check_folder
     from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
     if timestamp_unit not in ("s", "ms", "us", "ns"):
         raise UsageError(f"--timestamp-unit {timestamp_unit}: use s, ms, us or ns")
+    check_folder("--output", output)
     store = open_store(output, storage_from_environment())
+    names = _names(columns or [])
+    for own, name in names.items():
+        check_name(own, name)
+    for note in filter(None, map(note_on, names.values())):
+        typer.echo(note)
     reading = Reading(
-        names=_names(columns or []),
+        names=names,
         timestamp_column=timestamp_column,
         timestamp_format=timestamp_format,
         timestamp_unit=timestamp_unit,
@@ -53,17 +66,18 @@ def import_(
     imported = import_metrics(_sources(files), store, reading, cadence_seconds=cadence)
     written = imported.written
     typer.echo(
-        f"{written.rows} rows of {imported.servers} servers with {', '.join(imported.metrics)}, "
-        f"{written.start:%Y-%m-%d %H:%M} to {written.end:%Y-%m-%d %H:%M} UTC, in "
-        f"{written.chunks} chunks ({written.bytes / 1e6:.1f} MB): {store.uri}"
+        f"{counted(written.rows, 'row')} of {counted(imported.servers, 'server')} with "
+        f"{', '.join(imported.metrics)}, {written.start:%Y-%m-%d %H:%M} to "
+        f"{written.end:%Y-%m-%d %H:%M} UTC, in {counted(written.chunks, 'chunk')} "
+        f"({written.bytes / 1e6:.1f} MB): {store.uri}"
     )
     for count, what in (
-        (imported.repeated, "rows repeated a server and a time: the last one counts"),
-        (imported.merged, "rows shared their place on the grid: their mean counts"),
-        (imported.without_time, "rows had a time that does not exist in the zone: left out"),
+        (imported.repeated, "repeated a server and a time: the last one counts"),
+        (imported.merged, "shared a place on the grid with others: the mean counts"),
+        (imported.without_time, "had a time that does not exist in the zone: left out"),
     ):
         if count:
-            typer.echo(f"{count} {what}")
+            typer.echo(f"{counted(count, 'row')} {what}")
 
 
 def _names(pairs: list[str]) -> dict[str, str]:

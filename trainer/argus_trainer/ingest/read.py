@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from argus_trainer.data.chunk_files import FIRST_YEAR, LAST_YEAR
 from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAMP
 from argus_trainer.errors import DataError, UsageError
 
@@ -124,9 +125,22 @@ def _times(path: Path, clock: "pd.Series[Any]", reading: Reading) -> pd.Datetime
             f"{path}: column {reading.timestamp_column} holds a time that cannot be read "
             f"({error}): give --timestamp-format or --timestamp-unit"
         ) from error
+    _check_years(path, times, reading.timestamp_column)
     if times.tz is None:
         times = times.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
     return times.tz_convert("UTC").as_unit("ms")
+
+
+def _check_years(path: Path, times: pd.DatetimeIndex, column: str) -> None:
+    """Refuses years that come from a misread clock; NaT has no year and passes."""
+    strange = (times.year < FIRST_YEAR) | (times.year > LAST_YEAR)
+    if strange.any():
+        row = int(strange.argmax())
+        raise DataError(
+            f"{path}: column {column} has {times[row]} in data row {row + 1}; data is of "
+            f"the years {FIRST_YEAR} to {LAST_YEAR}: check --timestamp-unit and "
+            "--timestamp-format, or remove the row"
+        )
 
 
 def _parsed(path: Path, clock: "pd.Series[Any]", reading: Reading) -> "pd.Series[Any]":

@@ -29,7 +29,6 @@ from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import (
     ConfigurationError,
-    DataError,
     Preempted,
     StorageError,
     StorageUnavailable,
@@ -90,7 +89,6 @@ class Attempt:
 
     def run(self) -> None:
         """Goes on from the newest state to the published bundle. Raises ArgusError."""
-        device.check_gpus(self._launch.gpus)
         steps = self._steps(versions={})
         final = steps.final()
         loaded = steps.load_final(final) if final else steps.newest()
@@ -104,8 +102,9 @@ class Attempt:
             network = build_network(reference, self._launch.model, self._plan.seed)
             if final is None or loaded is None:
                 steps = self._steps(versions=device.versions(fabric, threads=threads))
-                self._training, narrator = self._new_training(network, fabric, loaded)
-                final = self._train(steps, claim, narrator, loaded)
+                training, narrator = self._new_training(network, fabric, loaded)
+                self._training = training
+                final = self._train(steps, claim, training, narrator, loaded)
                 loaded = steps.load_final(final)
         self._stop.check()
         self._report.phase(TrainerPhase.PUBLISHING)
@@ -192,12 +191,14 @@ class Attempt:
         return training, narrator
 
     def _train(
-        self, steps: Steps, claim: Claim, narrator: Narrator, loaded: LoadedState | None
+        self,
+        steps: Steps,
+        claim: Claim,
+        training: Training,
+        narrator: Narrator,
+        loaded: LoadedState | None,
     ) -> Final:
         """Trains to the end, saves the last state and names it as the final one."""
-        training = self._training
-        if training is None:
-            raise DataError("training: nothing to train")
         saver = self._saver = Saver(
             lambda snapshot: steps.save(claim, _to_save(snapshot)),
             durable=loaded.manifest if loaded else None,

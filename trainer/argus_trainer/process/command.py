@@ -13,6 +13,9 @@ from argus_contract import names
 from argus_contract.launch import Launch
 from argus_trainer.errors import UsageError
 from argus_trainer.process.stop import Stop
+from argus_trainer.wording import problems_of
+
+DEFAULT_DATASET = "./training/"
 
 
 def run() -> None:
@@ -44,8 +47,12 @@ def train(
         str | None, typer.Argument(metavar="[DATASET]", help="Same as --dataset.")
     ] = None,
     dataset: Annotated[
-        str, typer.Option(help="Folder or s3://bucket/prefix with the training data.")
-    ] = "./training/",
+        str | None,
+        typer.Option(
+            help="Folder or s3://bucket/prefix with the training data.",
+            show_default=DEFAULT_DATASET,
+        ),
+    ] = None,
     output: Annotated[str, typer.Option(help="Where models go.")] = "./models/",
     epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 20,
     streaming: Annotated[
@@ -86,6 +93,7 @@ def train(
     stop = Stop()
     stop.listen()
     from argus_trainer.process.local import Request, launch_of
+    from argus_trainer.process.options import in_options
     from argus_trainer.process.run import run as run_launch
     from argus_trainer.process.surroundings import Surroundings
     from argus_trainer.storage.environment import storage_from_environment
@@ -101,7 +109,7 @@ def train(
     if target:
         model["targets"] = [{"name": name} for name in target]
     request = Request(
-        dataset=dataset_argument or dataset,
+        dataset=_dataset_of(dataset_argument, dataset),
         output=output,
         model=model,
         training={
@@ -120,9 +128,21 @@ def train(
     raise typer.Exit(
         run_launch(
             launch_of(request),
-            Surroundings(pod=platform.node(), stop=stop, keep_all_blocks=not streaming),
+            Surroundings(
+                pod=platform.node(),
+                stop=stop,
+                keep_all_blocks=not streaming,
+                wording=in_options,
+            ),
         )
     )
+
+
+def _dataset_of(argument: str | None, option: str | None) -> str:
+    if argument is not None and option is not None and argument.rstrip("/") != option.rstrip("/"):
+        raise UsageError(f"DATASET {argument} and --dataset {option} differ: name one of them")
+    named = argument if argument is not None else option
+    return DEFAULT_DATASET if named is None else named
 
 
 def _launch_of(environment: Mapping[str, str]) -> Launch:
@@ -135,4 +155,7 @@ def _launch_of(environment: Mapping[str, str]) -> Launch:
     try:
         return Launch.model_validate_json(text)
     except ValidationError as error:
-        raise UsageError(f"{names.ENV_LAUNCH} cannot be read: {error}") from error
+        raise UsageError(
+            f"{names.ENV_LAUNCH} cannot be read: {problems_of(error)}: use the operator of this "
+            "trainer's version"
+        ) from error

@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from argus_trainer.errors import ConfigurationError
-
 CGROUP = Path("/sys/fs/cgroup")
 THREADS = "threads"
 """Key of the number of threads in the versions of a state."""
@@ -40,15 +38,6 @@ def _quota(cgroup: Path) -> float | None:
     else:
         return None
     return None if quota in ("max", "-1") else int(quota) / int(period)
-
-
-def check_gpus(gpus: int) -> None:
-    """Raises ConfigurationError when GPUs were asked for and cannot be used."""
-    if gpus and torch.cuda.device_count() < gpus:
-        raise ConfigurationError(
-            f"resourcesPerNode asks for {gpus} GPU and {torch.cuda.device_count()} are visible: "
-            "check the node's driver and device plugin, or ask for none"
-        )
 
 
 def make_fabric(*, gpus: int, threads: int) -> Fabric:

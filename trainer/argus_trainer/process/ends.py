@@ -17,6 +17,7 @@ from argus_trainer.errors import (
     SupersededError,
     UsageError,
 )
+from argus_trainer.wording import one_line
 
 CRASH_EXIT_CODE = 1
 
@@ -41,7 +42,7 @@ class End:
     exit_code: int
     reason: EndReason
     message: str | None
-    """The error and the way out."""
+    """The error and the way out, in one line."""
 
 
 COMPLETED = End(exit_code=ExitCode.OK, reason=EndReason.COMPLETED, message=None)
@@ -53,7 +54,7 @@ def end_of(error: Exception) -> End:
         return End(
             exit_code=CRASH_EXIT_CODE,
             reason=EndReason.CRASHED,
-            message=f"{type(error).__name__}: {error}",
+            message=f"{type(error).__name__}: {one_line(error)}",
         )
     reason = next((r for kind, r in _REASONS if isinstance(error, kind)), EndReason.CRASHED)
-    return End(exit_code=int(error.exit_code), reason=reason, message=str(error))
+    return End(exit_code=int(error.exit_code), reason=reason, message=one_line(error))

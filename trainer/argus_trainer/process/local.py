@@ -15,6 +15,8 @@ from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOu
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec, DataSpec, ModelSpec, TrainingSpec
 from argus_trainer.errors import DataError, ObjectExists, UsageError
+from argus_trainer.process.options import refusal_of
+from argus_trainer.storage.address import check_address, check_folder
 from argus_trainer.storage.open import open_store
 
 NAMESPACE = "local"
@@ -44,7 +46,13 @@ def launch_of(request: Request) -> Launch:
         model = ModelSpec.model_validate(request.model)
         training = TrainingSpec.model_validate(request.training)
     except ValidationError as error:
-        raise UsageError("; ".join(_sentences(error))) from error
+        raise UsageError(refusal_of(error)) from error
+    names = [target.name for target in model.targets]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"--target {twice[0]} is given twice: name it once")
+    check_address("--dataset", request.dataset)
+    check_folder("--output", request.output)
     data_uri = _absolute(request.dataset)
     if "://" not in data_uri and not Path(data_uri).is_dir():
         raise DataError(
@@ -101,13 +109,3 @@ def _key(token: str, data_uri: str, model: ModelSpec, training: TrainingSpec) ->
 
 def _absolute(address: str) -> str:
     return address.rstrip("/") if "://" in address else str(Path(address).resolve())
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """Returns one sentence per field, named as on the command line."""
-    return [
-        f"--{str(entry['loc'][0]).replace('_', '-')} {entry['input']!r}: {entry['msg']}"
-        if entry["loc"]
-        else entry["msg"]
-        for entry in error.errors()
-    ]

@@ -1,14 +1,19 @@
 """The journey of a run, from the launch document to the exit code.
 
-published already? -> claim, plan, statistics -> (`attempt`: resume, train, publish) -> end
+published already? -> GPU? -> data? -> claim, plan, statistics
+-> (`attempt`: resume, train, publish) -> end
 
-What comes before `attempt` needs no torch, so a run that was published before ends in a
-second, and a signal finds a thread that listens while the heavy imports run.
+What comes before `attempt` needs no torch (but for asking for a GPU), so a run that was
+published before ends in a second, and a signal finds a thread that listens while the heavy
+imports run. A start that is refused before its claim leaves nothing in the bucket.
 """
 
 import os
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from argus_contract.exit_codes import ExitCode
@@ -22,7 +27,8 @@ from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.statistics import make_statistics
-from argus_trainer.errors import ArgusError, ConfigurationError
+from argus_trainer.data.targets import check_targets
+from argus_trainer.errors import ArgusError, ChangedError, ConfigurationError
 from argus_trainer.process.earlier import metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.ledger import Ledger
@@ -31,6 +37,7 @@ from argus_trainer.process.server import ProgressServer
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.storage.open import open_store
 from argus_trainer.storage.store import Store
+from argus_trainer.wording import counted
 
 if TYPE_CHECKING:
     from argus_trainer.process.attempt import Attempt
@@ -87,6 +94,13 @@ class Journey:
         if self._is_published(output, run_store, claims):
             return
         stop.check()
+        _prepare_environment(launch.gpus)
+        if launch.gpus:
+            # torch alone knows, and takes seconds to import: statistics may take an hour.
+            from argus_trainer.process.gpus import check_gpus
+
+            check_gpus(launch.gpus)
+            stop.check()
         ledger = self._ledger = Ledger(
             claims,
             report=self.report,
@@ -99,11 +113,11 @@ class Journey:
         data = open_store(launch.data.uri, storage, stopping=stop.requested)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
-        statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
+        with _way_out_before_training(run_store):
+            statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
         self.report.data(_data_status(plan, statistics))
         stop.check()
 
-        _prepare_environment(launch.gpus)
         # Seconds of imports: not before it is known that they are needed.
         from argus_trainer.process.attempt import Attempt
 
@@ -127,6 +141,8 @@ class Journey:
             if self._has_left:
                 return
             self._has_left = True
+            if end.message:
+                end = replace(end, message=self.surroundings.wording(end.message))
             if self._ledger:
                 attempt = self._attempt
                 self._ledger.end(
@@ -181,28 +197,27 @@ class Journey:
                 "spec.runToken to train again, or use output.existingBundlePolicy Reuse"
             )
         self.surroundings.say(
-            f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, change "
-            "spec.runToken (argus train: --fresh)"
+            f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, "
+            + self.surroundings.wording("change spec.runToken")
         )
         return True
 
     def _make_plan(self, ledger: Ledger, data: Store, output: Store) -> Plan:
-        # Without a plan there is no state to go on from.
-        ledger.claim(resumed=None)
         self.report.phase(TrainerPhase.PLANNING)
         now = self.surroundings.clock()
         self.surroundings.say(f"[DATA] Planning from {data.uri}")
-        return make_plan(
-            data,
-            self.launch,
-            created_at=now,
-            bundle_name=reserve_name(output, self.launch.run_key, now),
-        )
+        nameless = make_plan(data, self.launch, created_at=now, bundle_name="")
+        check_targets(data, nameless, self.launch.model)
+        # Only now is something written. Without a plan there is no state to go on from.
+        ledger.claim(resumed=None)
+        name = reserve_name(output, self.launch.run_key, now)
+        return nameless.model_copy(update={"bundle_name": name})
 
     def _make_statistics(self, ledger: Ledger, data: Store, plan: Plan) -> Statistics:
         ledger.claim(resumed=None)
         self.report.phase(TrainerPhase.PLANNING)
-        self.surroundings.say(f"[DATA] Reading {len(plan.objects)} chunks for statistics")
+        chunks = counted(len(plan.objects), "chunk")
+        self.surroundings.say(f"[DATA] Reading {chunks} for statistics")
         return make_statistics(
             data,
             plan,
@@ -211,6 +226,18 @@ class Journey:
             self.launch.training,
             on_chunk=lambda _done, _total: self.surroundings.stop.check(),
         )
+
+
+@contextmanager
+def _way_out_before_training(run_store: Store) -> Iterator[None]:
+    """Says how a run goes on whose data changed after its plan and before its first step."""
+    try:
+        yield
+    except ChangedError as error:
+        raise ChangedError(
+            f"{error}; nothing is trained yet: to plan anew with the data of now, delete "
+            f"{run_store.uri}/ and start the run again"
+        ) from error
 
 
 def _prepare_environment(gpus: int) -> None:

@@ -1,11 +1,12 @@
 """`argus generate`: the command line of the simulator."""
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated
 
 import typer
 
 from argus_trainer.errors import UsageError
+from argus_trainer.wording import counted
 
 
 def generate(
@@ -21,9 +22,11 @@ def generate(
     """Simulate a fleet of servers and write its metrics as training data."""
     # Heavy imports wait until the command runs: --help stays fast.
     from argus_trainer.simulate.generate import generate as run
+    from argus_trainer.storage.address import check_folder
     from argus_trainer.storage.environment import storage_from_environment
     from argus_trainer.storage.open import open_store
 
+    check_folder("--output", output)
     store = open_store(output, storage_from_environment())
     written = run(
         store,
@@ -34,8 +37,9 @@ def generate(
         start=_instant(start),
     )
     typer.echo(
-        f"{written.rows} rows of {servers} servers, {written.start:%Y-%m-%d %H:%M} to "
-        f"{written.end:%Y-%m-%d %H:%M} UTC, in {written.chunks} chunks "
+        f"{counted(written.rows, 'row')} of {counted(servers, 'server')}, "
+        f"{written.start:%Y-%m-%d %H:%M} to {written.end:%Y-%m-%d %H:%M} UTC, in "
+        f"{counted(written.chunks, 'chunk')} "
         f"({written.bytes / 1e6:.1f} MB): {store.uri}"
     )
 
@@ -45,4 +49,7 @@ def _instant(text: str) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"--start {text} is no time: use for example 2025-12-01T00:00Z") from error
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    # An offset cannot be taken off the first and the last day of all: generate refuses the year.
+    if instant.tzinfo is None or instant.year in (MINYEAR, MAXYEAR):
+        return instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC)

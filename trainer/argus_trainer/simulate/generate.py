@@ -1,8 +1,10 @@
 """Simulates a fleet and writes it down: the same arguments give the same bytes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from argus_trainer.data.chunk_files import (
+    FIRST_YEAR,
+    LAST_YEAR,
     Written,
     check_cadence,
     chunk_name,
@@ -16,6 +18,7 @@ from argus_trainer.storage.store import Store
 
 DEFAULT_START = datetime(2025, 12, 1, tzinfo=UTC)
 """Fixed, so that the bytes do not depend on the day on which they are made."""
+MAX_HOURS = 10 * 365 * 24
 
 
 def generate(
@@ -33,11 +36,12 @@ def generate(
     """
     if servers < 1 or servers > 9_999:
         raise UsageError(f"--servers {servers}: use 1 to 9999")
-    if hours < 1:
-        raise UsageError(f"--hours {hours}: use at least 1")
+    if hours < 1 or hours > MAX_HOURS:
+        raise UsageError(f"--hours {hours}: use 1 to {MAX_HOURS} (ten years)")
     if seed < 0:
         raise UsageError(f"--seed {seed}: use 0 or more")
     check_cadence(cadence_seconds)
+    _check_years(start, hours)
     if start.timestamp() % cadence_seconds:
         raise UsageError(f"--start {start.isoformat()} is not on the {cadence_seconds} s grid")
     fleet = make_fleet(servers, hours, seed)
@@ -49,3 +53,15 @@ def generate(
         cadence_seconds=cadence_seconds,
         metadata={"source": "argus generate", "servers": servers, "hours": hours, "seed": seed},
     )
+
+
+def _check_years(start: datetime, hours: int) -> None:
+    years = f"data is of the years {FIRST_YEAR} to {LAST_YEAR}"
+    if not FIRST_YEAR <= start.year <= LAST_YEAR:
+        raise UsageError(f"--start {start.isoformat()}: {years}: choose another start")
+    end = start + timedelta(hours=hours)
+    if end.year > LAST_YEAR:
+        raise UsageError(
+            f"--start {start.isoformat()} with --hours {hours} ends in {end.year}; {years}: start "
+            "earlier, or use fewer hours"
+        )

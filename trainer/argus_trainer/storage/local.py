@@ -5,6 +5,7 @@ not at all, and the file system lets one linker win. Price: an ETag is made of s
 of change, so a file that was copied counts as another one.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from argus_trainer.errors import (
+    ConfigurationError,
     ObjectExists,
     ObjectNotFound,
     StorageDenied,
@@ -21,6 +23,8 @@ from argus_trainer.errors import (
 )
 from argus_trainer.storage.store import ObjectInfo, changed, whole_range
 
+_NEVER = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS})
+"""Errors of a place that cannot hold objects, however long one waits."""
 _TEMPORARY = ".argus-writing-"
 """Prefix of files that are not objects yet."""
 
@@ -38,7 +42,7 @@ class LocalStore:
     def list_objects(self, prefix: str = "") -> list[ObjectInfo]:
         # Only the folder that the prefix names in full has to be walked.
         start = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
-        with _judged(f"list {self._folder}/{prefix}"):
+        with _judged(f"list {self._folder}/{prefix}", reading=True):
             return sorted(
                 (entry for entry in self._walk(start) if entry.key.startswith(prefix)),
                 key=lambda entry: entry.key,
@@ -76,7 +80,7 @@ class LocalStore:
     @contextmanager
     def _opened(self, key: str, etag: str | None) -> Iterator[BinaryIO]:
         path = self._path(key)
-        with _judged(f"get {path}"), path.open("rb") as file:
+        with _judged(f"get {path}", reading=True), path.open("rb") as file:
             found = _etag(os.fstat(file.fileno()))
             if etag is not None and found != etag:
                 raise changed(str(path), found=found, was=etag)
@@ -130,17 +134,26 @@ def _written(path: Path, data: bytes) -> Iterator[Path]:
 
 
 @contextmanager
-def _judged(what: str) -> Iterator[None]:
+def _judged(what: str, *, reading: bool = False) -> Iterator[None]:
     """Turns errors of the operating system into those of a store."""
     try:
         yield
     except FileNotFoundError as error:
+        if not reading:
+            raise ConfigurationError(_no_place(what, error)) from error
         raise ObjectNotFound(f"storage: there is no such object: {what}") from error
     except PermissionError as error:
         raise StorageDenied(
             f"storage: access denied: {what}: {error}; check the owner of the folder"
         ) from error
     except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno in _NEVER:
+            raise ConfigurationError(_no_place(what, error)) from error
         raise StorageUnavailable(
             f"storage: {what}: {error}; check the disk and the folder"
         ) from error
+
+
+def _no_place(what: str, error: OSError) -> str:
+    # The file that is in the way, or the folder that cannot be made: not always the object's.
+    return f"storage: {what}: {error.strerror}: {error.filename}: name another folder"

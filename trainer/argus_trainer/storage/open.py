@@ -1,11 +1,11 @@
 """From an address to a store: `s3://bucket/prefix`, `file:///folder` or a plain folder."""
 
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from argus_contract.launch import LaunchStorage
 from argus_trainer.errors import ConfigurationError
+from argus_trainer.storage.address import fault_of_address, folder_of
 from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.patience import never
 from argus_trainer.storage.store import Source, Store
@@ -19,21 +19,17 @@ def open_store(uri: str, options: LaunchStorage, *, stopping: Callable[[], bool]
     is opened with a `stopping` of its own (or none). Raises ConfigurationError for an address
     that cannot work.
     """
-    if uri.startswith("s3://"):
-        if not urlsplit(uri).netloc:
-            raise ConfigurationError(f"storage: {uri!r} names no bucket: use s3://bucket/prefix")
+    fault = fault_of_address(uri)
+    if fault:
+        raise ConfigurationError(f"storage: {uri!r} {fault}")
+    folder = folder_of(uri)
+    if folder is None:
         _check_endpoint(options.endpoint)
         # s3fs takes half a second to import: a run on local folders never pays it.
         from argus_trainer.storage.s3 import S3Store
 
         return S3Store(uri, options, stopping=stopping)
-    if uri.startswith("file://"):
-        return LocalStore(Path(unquote(urlsplit(uri).path)))
-    if "://" in uri:
-        raise ConfigurationError(
-            f"storage: {uri!r} is no known address: use s3://bucket/prefix or a local folder"
-        )
-    return LocalStore(Path(uri))
+    return LocalStore(folder)
 
 
 def open_source(

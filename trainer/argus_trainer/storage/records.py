@@ -14,6 +14,7 @@ from argus_contract.model import Model
 from argus_contract.names import CONTRACT_VERSION
 from argus_trainer.errors import ConfigurationError, DataError
 from argus_trainer.storage.store import Store
+from argus_trainer.wording import problems_of
 
 M = TypeVar("M", bound=Model)
 
@@ -47,4 +48,7 @@ def parse(data: bytes, address: str, kind: type[M]) -> M:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise DataError(f"{address} is no valid {kind.__name__}: {error}") from error
+        raise DataError(
+            f"{address} is no valid {kind.__name__}: {problems_of(error)}: it was damaged or "
+            "replaced; restore it, or start a new run with another runToken"
+        ) from error

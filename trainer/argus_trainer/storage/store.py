@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from argus_trainer.errors import DataError
+from argus_trainer.errors import ChangedError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Source(Protocol):
     def get(self, key: str, *, etag: str | None = None) -> bytes:
         """Returns a whole object.
 
-        Raises ObjectNotFound; DataError when `etag` is given and the object is another one now.
+        Raises ObjectNotFound; ChangedError when `etag` is given and the object is another one now.
         """
         ...
 
@@ -69,11 +69,11 @@ class Store(Source, Protocol):
         ...
 
 
-def changed(address: str, *, found: object, was: object) -> DataError:
+def changed(address: str, *, found: object, was: object) -> ChangedError:
     """Returns the error for a pinned object that is another one now."""
-    return DataError(
+    return ChangedError(
         f"{address} changed under the run: its ETag is {found} and was {was}; restore it, or "
-        "plan anew: another runToken in a cluster, --fresh on the command line"
+        "start a new run with another runToken"
     )
 
 

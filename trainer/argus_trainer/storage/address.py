@@ -1,0 +1,40 @@
+"""Which addresses can be a place at all, before anything is contacted or written."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from argus_trainer.errors import UsageError
+
+
+def fault_of_address(uri: str) -> str | None:
+    """Returns what is wrong with `uri` and the way out, None for one that may work."""
+    if not uri.strip():
+        return "names no place: use a folder or s3://bucket/prefix"
+    if uri.startswith("s3://"):
+        return None if urlsplit(uri).netloc else "names no bucket: use s3://bucket/prefix"
+    if "://" in uri and not uri.startswith("file://"):
+        return "is no known address: use s3://bucket/prefix or a local folder"
+    return None
+
+
+def folder_of(uri: str) -> Path | None:
+    """Returns the folder that `uri` names, None for a bucket."""
+    if uri.startswith("s3://"):
+        return None
+    return Path(unquote(urlsplit(uri).path) if uri.startswith("file://") else uri)
+
+
+def check_address(option: str, address: str) -> None:
+    """Raises UsageError, which names the option, for an address that can be no place."""
+    fault = fault_of_address(address)
+    if fault:
+        raise UsageError(f"{option} {address!r} {fault}")
+
+
+def check_folder(option: str, address: str) -> None:
+    """Raises UsageError for what `check_address` refuses, and for a file."""
+    check_address(option, address)
+    folder = folder_of(address)
+    if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
+        raise UsageError(f"{option} {address} is a file: name a folder or s3://bucket/prefix")
