@@ -100,6 +100,8 @@ class Statistics(Model):
     contract_version: int = CONTRACT_VERSION
     plan_digest: str
     cadence_seconds: int
+    time_zone: str = "UTC"
+    """IANA name of the zone in which the calendar inputs are told."""
     rows: int
     servers: tuple[str, ...]
     """Vocabulary, sorted: position is the code."""
