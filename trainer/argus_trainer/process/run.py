@@ -225,11 +225,12 @@ def _prepare_environment(gpus: int) -> None:
 
 
 def _data_status(plan: Plan, statistics: Statistics) -> DataStatus:
+    files = plan.files()
     return DataStatus(
-        window_start=plan.objects[0].start,
-        window_end=plan.objects[-1].end,
-        files=len(plan.objects),
-        bytes=sum(entry.size for entry in plan.objects),
+        window_start=plan.window.start,
+        window_end=plan.window.end,
+        files=len(files),
+        bytes=sum(entry.size for entry in files),
         rows=statistics.rows,
         servers=len(statistics.servers),
         manifest_digest=plan.manifest_digest,
