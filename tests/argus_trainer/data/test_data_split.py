@@ -92,7 +92,7 @@ def test_a_window_without_a_chunk_says_what_there_is(window: dict[str, Any]) -> 
 
 
 @given(
-    number=st.integers(1, 200),
+    number=st.integers(1, 60),
     each=st.integers(1, 3),
     validation=st.integers(1, 80),
     holdout=st.integers(0, 80),
