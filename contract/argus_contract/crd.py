@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from argus_contract import names
-from argus_contract.data_spec import NO_METRICS
+from argus_contract.data_spec import NOT_METRICS
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
@@ -71,8 +71,10 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "the factor of a column must be above 0",
         ),
         (
-            f"self.columns.all(c, !(c.name in {list(NO_METRICS)}) || double(c.factor) == 1.0)",
-            f"{', '.join(NO_METRICS)} are no metrics and have no factor: remove it",
+            f"self.columns.all(c, !(c.name in {list(NOT_METRICS)}) || "
+            "(double(c.factor) == 1.0 && c.aggregate == 'Mean'))",
+            f"{', '.join(NOT_METRICS)} are no metrics and take neither factor nor aggregate: "
+            "remove them",
         ),
         (
             "self.columns.all(c, self.columns.exists_one(d, "
@@ -83,11 +85,11 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "data.window": (
         (
             "!(has(self.lookbackSeconds) && (has(self.start) || has(self.end)))",
-            "window has start or end and lookbackSeconds: keep the absolute form or the other",
+            "window.start or window.end excludes window.lookbackSeconds: keep one form",
         ),
         (
             "!has(self.endOffsetSeconds) || has(self.lookbackSeconds)",
-            "window.endOffsetSeconds needs lookbackSeconds: set it, or use end",
+            "window.endOffsetSeconds needs window.lookbackSeconds: set it, or use end",
         ),
         (
             "!(has(self.start) && has(self.end)) || self.start < self.end",

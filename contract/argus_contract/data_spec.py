@@ -14,7 +14,7 @@ from argus_contract.model import Model, Time
 
 MAX_DATA_COLUMNS = 64
 MAX_PATTERNS = 64
-NO_METRICS = ("timestamp", "server_name", "status", "profile")
+NOT_METRICS = ("timestamp", "server_name", "status", "profile")
 """Columns that are no metric: they have no unit and are never aggregated."""
 
 ColumnName = Annotated[
@@ -51,10 +51,12 @@ class WindowSpec(Model):
         looks_back = self.lookback_seconds is not None
         if looks_back and (self.start or self.end):
             raise ValueError(
-                "window has start or end and lookbackSeconds: keep the absolute form or the other"
+                "window.start or window.end excludes window.lookbackSeconds: keep one form"
             )
         if self.end_offset_seconds is not None and not looks_back:
-            raise ValueError("window.endOffsetSeconds needs lookbackSeconds: set it, or use end")
+            raise ValueError(
+                "window.endOffsetSeconds needs window.lookbackSeconds: set it, or use end"
+            )
         if self.start and self.end and self.start >= self.end:
             raise ValueError("window.start must lie before window.end: exchange them")
         return self
@@ -101,15 +103,18 @@ class ColumnSpec(Model):
     """The recorded value times this is the value in Argus's unit; a decimal string, metrics
     only. Default "1". Example: "100" for a ratio that becomes a percentage."""
     aggregate: Aggregate = Aggregate.MEAN
-    """With cadenceSeconds, how rows of one step become one value. Default Mean."""
+    """With cadenceSeconds, how rows of one step become one value; metrics only,
+    of status and profile the last one counts. Default Mean."""
 
     @model_validator(mode="after")
-    def _factor_counts(self) -> "ColumnSpec":
+    def _factor_fits(self) -> "ColumnSpec":
         if value_of(self.factor) <= 0:
             raise ValueError(f"factor of column {self.name} is {self.factor}: use one above 0")
-        if self.name in NO_METRICS and self.factor != "1":
+        is_plain = self.factor == "1" and self.aggregate is Aggregate.MEAN
+        if self.name in NOT_METRICS and not is_plain:
             raise ValueError(
-                f"factor of column {self.name} is {self.factor}, and it is no metric: remove factor"
+                f"column {self.name} is no metric and takes neither factor nor aggregate (of "
+                "labels the last one of a step counts): remove them"
             )
         return self
 

@@ -23,6 +23,18 @@ class PinnedObject(Model):
     """First instant that belongs to the chunk."""
     end: Time
     """First instant after the chunk."""
+    sliced: bool = False
+    """Rows outside of the chunk are no oddity: other entries with the same key, for other
+    chunks, take them, or the run's window does not want them."""
+
+
+class TimeWindow(Model):
+    """The time that the plan's chunks cover; `data.window`, resolved."""
+
+    start: Time
+    """First instant of the first chunk."""
+    end: Time
+    """First instant after the last chunk."""
 
 
 class Split(Model):
@@ -41,8 +53,10 @@ class Plan(Model):
     run_key: str
     created_at: Time
     data_uri: str
+    window: TimeWindow
     objects: tuple[PinnedObject, ...]
-    """All chunks in order of time."""
+    """By time, then key. Entries of one chunk have the same start and end; chunks never overlap.
+    An object that reaches into several chunks has an entry for each."""
     manifest_digest: str
     """SHA-256 over (key, size, etag) of all objects: the data version."""
     split: Split
@@ -56,6 +70,12 @@ class Plan(Model):
     """tft_model_YYYYMMDD_HHMMSS, reserved for this run."""
     configuration_digest: str
     """Digest of the canonical data, model and training spec."""
+    notes: tuple[str, ...] = ()
+    """What the listing held and the plan left out, counted."""
+
+    def files(self) -> tuple[PinnedObject, ...]:
+        """Returns each object once, by the time of its first chunk."""
+        return tuple({entry.key: entry for entry in self.objects}.values())
 
 
 class Scaler(Model):
@@ -100,6 +120,8 @@ class Statistics(Model):
     contract_version: int = CONTRACT_VERSION
     plan_digest: str
     cadence_seconds: int
+    time_zone: str = "UTC"
+    """IANA name of the zone in which the calendar inputs are told."""
     rows: int
     servers: tuple[str, ...]
     """Vocabulary, sorted: position is the code."""

@@ -24,6 +24,7 @@ from argus_contract.plan import (
     Split,
     Statistics,
     TargetStatistics,
+    TimeWindow,
 )
 from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_trainer.bundle.content import BundleContent, Outcome
@@ -155,6 +156,7 @@ def content(network_and_reference) -> BundleContent:
             run_key="key",
             created_at=START,
             data_uri="s3://metrics/edge",
+            window=TimeWindow(start=objects[0].start, end=objects[-1].end),
             objects=objects,
             manifest_digest="m",
             split=Split(train_end=7, validation_end=9),

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from argus_contract.plan import Plan, Split
+from argus_contract.plan import Plan, Split, TimeWindow
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.errors import ConfigurationError, DataError
+
+MONTH = TimeWindow(start=datetime(2026, 1, 1, tzinfo=UTC), end=datetime(2026, 2, 1, tzinfo=UTC))
 
 
 def plan_of(maker: str) -> Plan:
@@ -14,6 +16,7 @@ def plan_of(maker: str) -> Plan:
         run_key="k",
         created_at=datetime(2026, 1, 31, 10, 0, 0, 123456, tzinfo=UTC),
         data_uri="s3://metrics",
+        window=MONTH,
         objects=(),
         manifest_digest="0",
         split=Split(train_end=0, validation_end=0),

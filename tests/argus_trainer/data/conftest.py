@@ -22,6 +22,7 @@ from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_dataset
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.plan import make_plan
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.storage.local import LocalStore
@@ -107,7 +108,7 @@ class Run:
         return self
 
     def dataset(self, **options: object) -> Dataset:
-        arguments = {"prefetch_blocks": 2} | options
+        arguments = {"prefetch_blocks": 2, "reading": Rules.of(self.launch().data)} | options
         return Dataset(
             self.store, self.plan, self.statistics, self.rules, self.training, **arguments
         )

@@ -13,10 +13,11 @@ from pytorch_forecasting.data.encoders import softplus_inv
 from torch import Tensor
 
 from argus_trainer.data.batch import Batch
-from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.decode import ChunkFile, content_of
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.inputs import softplus_inverse
 from argus_trainer.data.reference import fitted_dataset
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import object_steps
 
 pytestmark = pytest.mark.filterwarnings(
@@ -96,7 +97,10 @@ def test_the_stock_class_finds_the_same_windows(prepared, rows) -> None:
     ours = {int(w) for batch in dataset.training_batches(0) for w in batch.window_ids}
     reference = fitted_dataset(run.statistics, run.model, dataset.sample_frame())
     chunks = [
-        (ChunkFile(run.store, pinned), object_steps(pinned, 600))
+        (
+            ChunkFile(pinned.key, content_of(run.store, pinned), Rules.of(run.launch().data)),
+            object_steps(pinned, 600),
+        )
         for pinned in run.plan.objects[: run.plan.split.train_end]
     ]
     first, last = chunks[0][1][0], chunks[-1][1][1] - 1

@@ -110,13 +110,13 @@ def _training_info(content: BundleContent) -> dict[str, object]:
         "data": {
             "uri": plan.data_uri,
             "version": plan.manifest_digest,
-            "files": len(plan.objects),
-            "bytes": sum(entry.size for entry in plan.objects),
+            "files": len(plan.files()),
+            "bytes": sum(entry.size for entry in plan.files()),
             "training_rows": statistics.rows,
             "training_files": plan.split.train_end,
             "validation_files": plan.split.validation_end - plan.split.train_end,
-            "window_start": _text(plan.objects[0].start),
-            "window_end": _text(plan.objects[-1].end),
+            "window_start": _text(plan.window.start),
+            "window_end": _text(plan.window.end),
         },
         "state": {
             "claim": content.final.id.claim,

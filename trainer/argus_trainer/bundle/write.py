@@ -30,7 +30,7 @@ def write_bundle(output: Store, content: BundleContent) -> BundleManifest:
             for file_name, data in sorted(files.items())
         ),
         manifest_digest=content.plan.manifest_digest,
-        window_end=content.plan.objects[-1].end,
+        window_end=content.plan.window.end,
         seed=content.plan.seed,
         image=content.plan.image,
         metrics={key: repr(value) for key, value in sorted(content.outcome.metrics.items())},

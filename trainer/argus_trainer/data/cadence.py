@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from argus_trainer.data.clock import MICROS
 from argus_trainer.data.decode import Columns
 from argus_trainer.errors import DataError
 
@@ -15,16 +16,16 @@ def cadence_of(columns: Columns, name: str) -> int:
 
     Raises DataError when the chunk `name` shows none.
     """
-    order = np.lexsort((columns.seconds, columns.servers.codes))
+    order = np.lexsort((columns.micros, columns.servers.codes))
     same_server = np.diff(columns.servers.codes[order]) == 0
-    apart = np.diff(columns.seconds[order])[same_server]
+    apart = np.diff(columns.micros[order])[same_server]
     apart = apart[apart > 0]
     if not apart.size:
         raise DataError(
             f"{name}: no server has two rows, so the cadence is unknown: "
             "rewrite the data with argus import --cadence"
         )
-    usual = float(np.median(apart))
+    usual = float(np.median(apart)) / MICROS
     nearest = int(_KNOWN[np.argmin(np.abs(_KNOWN - usual))])
     if abs(nearest - usual) > _TOLERANCE * nearest:
         raise DataError(

@@ -13,10 +13,11 @@ from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingSpec
 from argus_trainer.data.batch import Batch, Gather, Part
 from argus_trainer.data.blocks import BlockReader
-from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.decode import ChunkFile, content_of
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.grid import Grid
 from argus_trainer.data.order import EpochOrder
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import (
     SERVER_SHIFT,
     WindowRules,
@@ -42,13 +43,14 @@ class Dataset:
         rules: WindowRules,
         training: TrainingSpec,
         *,
+        reading: Rules,
         prefetch_blocks: int,
         keep_all_blocks: bool = False,
         check: Callable[[], None] = _go_on,
     ) -> None:
         """`check` is called while an iteration waits for data; what it raises ends it."""
         self._store, self._plan, self._statistics = store, plan, statistics
-        self._rules = rules
+        self._rules, self._reading = rules, reading
         self._batch_size = training.batch_size
         self._windows_per_epoch = training.windows_per_epoch
         self._prefetch_blocks = prefetch_blocks
@@ -60,6 +62,7 @@ class Dataset:
             store,
             plan,
             statistics,
+            reading,
             grid,
             training_spans(plan, cadence, rules),
             statistics.training_blocks,
@@ -69,6 +72,7 @@ class Dataset:
             store,
             plan,
             statistics,
+            reading,
             grid,
             validation_spans(plan, cadence, rules),
             statistics.validation_blocks,
@@ -114,7 +118,8 @@ class Dataset:
         for pinned in self._plan.objects[: self._plan.split.validation_end]:
             steps = object_steps(pinned, self._statistics.cadence_seconds)
             if steps[1] > first and steps[0] <= end:
-                chunks.append((ChunkFile(self._store, pinned), steps))
+                name, content = f"{self._store.uri}/{pinned.key}", content_of(self._store, pinned)
+                chunks.append((ChunkFile(name, content, self._reading), steps))
         return rows_of_window(chunks, self._statistics, server, first, end)
 
     def _batches(self, reader: BlockReader, order: EpochOrder, place: int) -> Iterator[Batch]:

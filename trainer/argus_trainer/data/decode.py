@@ -1,137 +1,273 @@
-"""Bytes of one pinned chunk become columns: only those that are needed, times as seconds.
+"""One chunk becomes columns: only those that are needed, in Argus's names and units.
 
-`pyarrow.parquet.ParquetFile` over bytes that were fetched as a whole is about ten times as
-fast as Arrow's Dataset over a remote file system.
+A file is decoded row group by row group into arrays of the whole, so at most one row group
+is held beside them; a large one even column by column. What a row lacks to be a row (a time,
+a server) and what is no number is counted, never skipped silently.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from argus_contract.data_spec import NOT_METRICS
 from argus_contract.plan import PinnedObject
-from argus_trainer.data.schema import PROFILE, SERVER, STATUS, TIMESTAMP
+from argus_trainer.data.clock import instants
+from argus_trainer.data.labels import Labels, joined, labels
+from argus_trainer.data.rules import Rules
+from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAMP
 from argus_trainer.errors import ChangedError, DataError
 from argus_trainer.storage.store import Store
 
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """A text column: codes into its own values."""
-
-    codes: NDArray[np.int64]
-    """[n]; -1 where the row has none."""
-    values: tuple[str, ...]
+LARGE = 64 << 20
+"""Decoded bytes above which row groups are not read together, and columns one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Rows of one chunk, in the order of the file."""
+    """Rows of one chunk, in the order of the file, without those that take no part."""
 
-    seconds: NDArray[np.int64]
-    """[n] seconds since 1970; a second's fraction is cut off."""
+    micros: NDArray[np.int64]
+    """[n] microseconds since 1970."""
     servers: Labels
     status: Labels | None
     profiles: Labels | None
     values: NDArray[np.float64]
-    """[n, metrics], NaN where there is none or where it is not finite."""
+    """[n, metrics] in Argus's units, NaN where there is none or where it is not finite."""
+    without_time: int = 0
+    """Rows left out, as they have no time."""
+    without_server: int = 0
+    """Rows left out, as they have a time and no server's name."""
+    not_chosen: int = 0
+    """Rows left out by `data.servers`."""
+    not_finite: int = 0
+    """Values that are NaN or infinite: they count as none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What says of some rows whose and of when they are."""
+
+    micros: NDArray[np.int64]
+    labels: Mapping[str, Labels]
+    kept: NDArray[np.int64] | None
+    """Indices of the rows that take part among those of the piece; None: all."""
+    without_time: int
+    without_server: int
+    not_chosen: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Present:
-    """What a chunk offers."""
+    """What a chunk offers, in Argus's names."""
 
     numeric: tuple[str, ...]
     has_status: bool
     has_profile: bool
 
 
+def content_of(store: Store, pinned: PinnedObject) -> bytes:
+    """Returns the bytes of a pinned object. Raises ChangedError when it is another one."""
+    content = store.get(pinned.key, etag=pinned.etag)
+    if len(content) != pinned.size:
+        raise ChangedError(
+            f"{store.uri}/{pinned.key} changed under the run: it has {len(content)} bytes and had "
+            f"{pinned.size}; restore it, or start a new run with another runToken"
+        )
+    return content
+
+
 class ChunkFile:
     """One fetched chunk."""
 
-    def __init__(self, store: Store, pinned: PinnedObject) -> None:
-        """Fetches the object. Raises DataError when it is not the pinned one or no Parquet."""
-        self.name = f"{store.uri}/{pinned.key}"
-        content = store.get(pinned.key, etag=pinned.etag)
-        if len(content) != pinned.size:
-            raise ChangedError(
-                f"{self.name} changed under the run: it has {len(content)} bytes and had "
-                f"{pinned.size}; restore it, or start a new run with another runToken"
-            )
+    def __init__(self, name: str, content: bytes | BinaryIO, rules: Rules) -> None:
+        """`name` is the object's address, for messages; `content` its bytes or a file of them.
+
+        Raises DataError when it is no Parquet.
+        """
+        self.name = name
+        self._rules = rules
+        self._source = pa.BufferReader(content) if isinstance(content, bytes) else content
         try:
-            self._file = pq.ParquetFile(pa.BufferReader(content))
+            self._file = pq.ParquetFile(self._source)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{self.name} is no Parquet file: {error}: write it again") from error
+            raise DataError(f"{name} is no Parquet file: {error}: write it again") from error
         self._schema: pa.Schema = self._file.schema_arrow
 
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Argus's name to the file's."""
+        return self._rules.names_in(self.name, self._schema.names)
+
     def present(self) -> Present:
-        """Returns the columns that are there."""
-        numeric = tuple(
-            field.name
-            for field in self._schema
-            if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        )
+        """Returns the columns that are there.
+
+        Raises DataError for a metric of the guide, or one that `data.columns` lists, whose
+        column holds no numbers.
+        """
+        known = {*METRICS, *self._rules.metrics}
         return Present(
-            numeric=numeric,
-            has_status=STATUS in self._schema.names,
-            has_profile=PROFILE in self._schema.names,
+            numeric=tuple(
+                name
+                for name in self._names
+                if name not in NOT_METRICS
+                and (self._is_numeric(name) or (name in known and self._refuse(name)))
+            ),
+            has_status=STATUS in self._names,
+            has_profile=PROFILE in self._names,
         )
 
     def columns(self, metrics: Sequence[str], *, status: bool, profile: bool) -> Columns:
-        """Decodes the named metrics and labels. Raises DataError for one that is missing."""
-        labels = [STATUS] * status + [PROFILE] * profile
-        wanted = [TIMESTAMP, SERVER, *labels, *metrics]
-        missing = [name for name in wanted if name not in self._schema.names]
-        if missing:
-            raise DataError(
-                f"{self.name} has no column {', '.join(missing)}; it has "
-                f"{', '.join(self._schema.names)}: all chunks of a dataset need the same columns"
-            )
+        """Decodes the named metrics and labels.
+
+        Raises DataError for a column that is missing, is there twice, or holds something else.
+        """
+        wanted = [TIMESTAMP, SERVER, *[STATUS] * status, *[PROFILE] * profile, *metrics]
+        self._check(wanted)
+        for name in metrics:
+            if not self._is_numeric(name):
+                self._refuse(name)
         try:
-            table = self._file.read(columns=wanted)
-            return Columns(
-                seconds=self._seconds(table.column(TIMESTAMP)),
-                servers=self._servers(table),
-                status=_labels(table.column(STATUS)) if status else None,
-                profiles=_labels(table.column(PROFILE)) if profile else None,
-                values=_values(table, metrics),
-            )
-        except pa.ArrowException as error:
+            return self._decoded(metrics, status=status, profile=profile)
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.name} cannot be decoded: {error}: write it again") from error
 
-    def _servers(self, table: pa.Table) -> Labels:
-        servers = _labels(table.column(SERVER))
-        if (servers.codes < 0).any():
-            raise DataError(f"{self.name}: a row has no {SERVER}: write the chunk again")
-        return servers
+    def _decoded(self, metrics: Sequence[str], *, status: bool, profile: bool) -> Columns:
+        text = [SERVER, *[STATUS] * status, *[PROFILE] * profile]
+        file = self._with_dictionaries(text)
+        # Pages of rows that do not take part are never touched.
+        values = np.empty((file.metadata.num_rows, len(metrics)))
+        parts: list[_Rows] = []
+        at = not_finite = 0
+        for groups in _pieces(file.metadata, 1 + len(text) + len(metrics)):
+            column_of = self._reader(file, groups, (TIMESTAMP, *text, *metrics))
+            part = self._rows({name: column_of(name) for name in (TIMESTAMP, *text)})
+            end = at + len(part.micros)
+            for index, name in enumerate(metrics):
+                numbers, odd = self._numbers(column_of(name), name)
+                not_finite += odd
+                values[at:end, index] = numbers if part.kept is None else numbers[part.kept]
+            at = end
+            parts.append(part)
+        return Columns(
+            micros=np.concatenate([np.empty(0, dtype=np.int64), *(part.micros for part in parts)]),
+            servers=joined([part.labels[SERVER] for part in parts]),
+            status=joined([part.labels[STATUS] for part in parts]) if status else None,
+            profiles=joined([part.labels[PROFILE] for part in parts]) if profile else None,
+            values=values[:at],
+            without_time=sum(part.without_time for part in parts),
+            without_server=sum(part.without_server for part in parts),
+            not_chosen=sum(part.not_chosen for part in parts),
+            not_finite=not_finite,
+        )
 
-    def _seconds(self, column: "pa.ChunkedArray[Any]") -> NDArray[np.int64]:
-        if column.null_count:
-            raise DataError(f"{self.name}: a row has no {TIMESTAMP}: write the chunk again")
-        if not pa.types.is_timestamp(column.type):
-            column = pc.cast(column, pa.timestamp("us", tz="UTC"))
-        whole = pc.floor_temporal(column, unit="second")
-        seconds: NDArray[np.int64] = whole.cast(pa.timestamp("s")).cast(pa.int64()).to_numpy()
-        return seconds
+    def _with_dictionaries(self, text: Sequence[str]) -> pq.ParquetFile:
+        """Returns the file so that text comes as codes, as it is stored: ten times as fast."""
+        return pq.ParquetFile(
+            self._source,
+            metadata=self._file.metadata,
+            read_dictionary=[self._names[name] for name in text if self._is_text(name)],
+        )
+
+    def _reader(
+        self, file: pq.ParquetFile, groups: list[int], names: Sequence[str]
+    ) -> "Callable[[str], pa.ChunkedArray[Any]]":
+        """Returns a function that reads one of these columns; small groups are read at once."""
+        own = self._names
+        if _num_bytes(file.metadata, groups, len(names)) > LARGE:
+            return lambda name: file.read_row_groups(groups, columns=[own[name]]).column(0)
+        table = file.read_row_groups(groups, columns=[own[name] for name in names])
+        return lambda name: table.column(own[name])
+
+    def _rows(self, columns: "Mapping[str, pa.ChunkedArray[Any]]") -> "_Rows":
+        """Returns the rows that have a time and a server that takes part."""
+        times = columns[TIMESTAMP]
+        timed = times.is_valid().to_numpy() if times.null_count else np.True_
+        servers = labels(columns[SERVER], self._at(SERVER))
+        chosen = np.array([self._rules.takes_part(name) for name in servers.values] + [False])
+        named = servers.codes >= 0
+        keep = timed & chosen[servers.codes]
+        kept = None if keep.all() else np.flatnonzero(keep)
+        others = [name for name in (STATUS, PROFILE) if name in columns]
+        found = {SERVER: servers}
+        found |= {name: labels(columns[name], self._at(name)) for name in others}
+        return _Rows(
+            micros=instants(times if kept is None else times.take(kept), self._at(TIMESTAMP)),
+            labels=found if kept is None else {name: x.at(kept) for name, x in found.items()},
+            kept=kept,
+            without_time=int(np.count_nonzero(~timed)) if times.null_count else 0,
+            without_server=int(np.count_nonzero(timed & ~named)),
+            not_chosen=int(np.count_nonzero(timed & named & ~keep)),
+        )
+
+    def _numbers(
+        self, column: "pa.ChunkedArray[Any]", name: str
+    ) -> tuple[NDArray[np.float64], int]:
+        """Returns a metric in Argus's unit, NaN where there is no number; how many were none."""
+        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+        if name in self._rules.factors:
+            numbers = numbers * self._rules.factors[name]
+        finite = np.isfinite(numbers)
+        odd = len(numbers) - int(np.count_nonzero(finite)) - column.null_count
+        return (np.where(finite, numbers, np.nan) if odd else numbers), odd
+
+    def _at(self, name: str) -> str:
+        return f"{self.name}: column {self._names[name]}"
+
+    def _check(self, wanted: Sequence[str]) -> None:
+        names = self._schema.names
+        missing = [name for name in wanted if name not in self._names]
+        if missing:
+            raise DataError(
+                f"{self.name} has no column {', '.join(missing)}; it has {', '.join(names)}: "
+                "all chunks of a dataset need the same columns"
+            )
+        for name in wanted:
+            if names.count(self._names[name]) > 1:
+                raise DataError(
+                    f"{self.name} has column {self._names[name]} twice: rename one of them"
+                )
+
+    def _type(self, name: str) -> pa.DataType:
+        return self._schema.types[self._schema.names.index(self._names[name])]
+
+    def _is_text(self, name: str) -> bool:
+        return bool(
+            pa.types.is_string(self._type(name)) or pa.types.is_large_string(self._type(name))
+        )
+
+    def _is_numeric(self, name: str) -> bool:
+        kind, types = self._type(name), pa.types
+        return bool(
+            types.is_integer(kind)
+            or types.is_floating(kind)
+            or types.is_decimal(kind)
+            or types.is_boolean(kind)
+            or types.is_null(kind)
+        )
+
+    def _refuse(self, name: str) -> bool:
+        raise DataError(
+            f"{self._at(name)} is {self._type(name)}, and {name} is a metric: write it as numbers"
+        )
 
 
-def _labels(column: "pa.ChunkedArray[Any]") -> Labels:
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    array: Any = column.combine_chunks()
-    codes = pc.fill_null(array.indices, -1).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return Labels(codes=codes, values=tuple(str(value) for value in array.dictionary.to_pylist()))
+def _pieces(metadata: pq.FileMetaData, num_columns: int) -> list[list[int]]:
+    """Returns the row groups, those together that are small together."""
+    pieces: list[list[int]] = []
+    for group in range(metadata.num_row_groups):
+        if pieces and _num_bytes(metadata, [*pieces[-1], group], num_columns) <= LARGE:
+            pieces[-1].append(group)
+        else:
+            pieces.append([group])
+    return pieces
 
 
-def _values(table: pa.Table, metrics: Sequence[str]) -> NDArray[np.float64]:
-    values = np.empty((table.num_rows, len(metrics)))
-    for index, name in enumerate(metrics):
-        column = table.column(name).cast(pa.float64())
-        values[:, index] = column.to_numpy()
-    values[~np.isfinite(values)] = np.nan
-    return values
+def _num_bytes(metadata: pq.FileMetaData, groups: Sequence[int], num_columns: int) -> int:
+    rows = sum(metadata.row_group(group).num_rows for group in groups)
+    return 8 * rows * num_columns

@@ -47,7 +47,7 @@ def rows_of_window(
         placed = place(columns, codes, steps, statistics.cadence_seconds, len(inputs.targets))
         rows = placed.rows[np.argsort(placed.steps)]
         frame = pd.DataFrame(columns.values[rows], columns=list(inputs.metrics))
-        frame.insert(0, TIME, columns.seconds[rows] // statistics.cadence_seconds)
+        frame.insert(0, TIME, np.sort(placed.steps) + steps[0])
         if columns.status is not None:
             labels = np.array([*columns.status.values, UNKNOWN], dtype=object)
             frame[STATUS] = labels[columns.status.codes[rows]]
@@ -56,7 +56,7 @@ def rows_of_window(
     frame = frame[(frame[TIME] >= first) & (frame[TIME] <= end)].reset_index(drop=True)
     steps_n = frame[TIME].to_numpy(dtype=np.int64)
     for name in inputs.calendar:
-        frame[name] = calendar(steps_n, statistics.cadence_seconds, name)
+        frame[name] = calendar(steps_n, statistics.cadence_seconds, name, statistics.time_zone)
     for feature in statistics.features:
         frame[feature.name] = frame[feature.name].fillna(feature.scaler.center)
     frame[SERVER] = server

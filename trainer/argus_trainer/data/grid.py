@@ -64,6 +64,7 @@ class Grid:
         self.inputs = Inputs.of(statistics)
         self.rules = rules
         self._cadence = statistics.cadence_seconds
+        self._zone = statistics.time_zone
         self._code_of_server = {name: code for code, name in enumerate(statistics.servers)}
         self._code_of_state = {name: code for code, name in enumerate(statistics.states, start=1)}
         self._static_SK = static_reals(statistics)
@@ -145,7 +146,7 @@ class Grid:
         num_calendar = len(self.inputs.calendar)
         for index, feature in enumerate(self._features):
             if index < num_calendar:
-                values = calendar(steps, self._cadence, feature.name)
+                values = calendar(steps, self._cadence, feature.name, self._zone)
             else:
                 values = raw[:, index - num_calendar]
             scaled[:, index] = (values - feature.scaler.center) / feature.scaler.scale

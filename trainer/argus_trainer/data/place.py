@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from argus_trainer.data.clock import MICROS
 from argus_trainer.data.decode import Columns
 
 
@@ -42,17 +43,18 @@ def place(
     are the last `num_targets` of the values: a row without one of them was not observed.
     """
     start, end = steps
+    num_servers = int(codes.max(initial=-1)) + 1
     server = codes[columns.servers.codes] if len(codes) else columns.servers.codes
-    step = columns.seconds // cadence_seconds - start
+    step = columns.micros // (cadence_seconds * MICROS) - start
     inside = (step >= 0) & (step < end - start)
     known = server >= 0
     targets = columns.values[:, columns.values.shape[1] - num_targets :]
     has_targets = ~np.isnan(targets).any(axis=1)
     rows = np.flatnonzero(inside & known & has_targets)
-    # The first of the reversed rows is the last one that was written.
-    place_of_row = server[rows] * (end - start) + step[rows]
-    _, newest = np.unique(place_of_row[::-1], return_index=True)
-    kept = rows[len(rows) - 1 - newest]
+    newest = np.full(num_servers * (end - start), -1, dtype=np.int64)
+    # Of indices that repeat, NumPy keeps what is assigned last.
+    newest[server[rows] * (end - start) + step[rows]] = rows
+    kept = newest[newest >= 0]
     return Placed(
         rows=kept,
         servers=server[kept],

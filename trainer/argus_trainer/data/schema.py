@@ -5,13 +5,15 @@ user does not record is absent from the model too.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from argus_contract.plan import Scaler
-from argus_trainer.errors import DataError
+from argus_trainer.errors import ConfigurationError, DataError
 
 TIMESTAMP = "timestamp"
 SERVER = "server_name"
@@ -85,9 +87,15 @@ def calendar_names(training_time: timedelta) -> tuple[str, ...]:
     return tuple(name for name in CALENDAR if name != "month" or training_time >= MONTH_NEEDS)
 
 
-def calendar(steps: NDArray[np.int64], cadence_seconds: int, name: str) -> NDArray[np.float64]:
-    """Returns one calendar input, in UTC, for absolute steps of any shape."""
-    seconds = steps * cadence_seconds
+def calendar(
+    steps: NDArray[np.int64], cadence_seconds: int, name: str, zone: str
+) -> NDArray[np.float64]:
+    """Returns one calendar input for absolute steps of any shape.
+
+    `zone` is an IANA name: the hour is what a clock on the wall there shows, so a day has 23 or
+    25 of them when daylight saving time begins or ends.
+    """
+    seconds = _on_the_wall(steps * cadence_seconds, zone)
     days = seconds // 86_400
     if name == "hour":
         return (seconds // 3_600 % 24).astype(np.float64)
@@ -100,8 +108,45 @@ def calendar(steps: NDArray[np.int64], cadence_seconds: int, name: str) -> NDArr
     return (weekday >= 5).astype(np.float64)
 
 
-def measured_inputs(numeric: Iterable[str], targets: Sequence[str]) -> tuple[str, ...]:
-    """Returns the guide's metrics among `numeric` columns that are not targets.
+def zone_of(name: str) -> ZoneInfo:
+    """Returns the zone of an IANA name. Raises ConfigurationError for an unknown one."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"data.timeZone {name} is unknown: use an IANA name, for example Europe/Berlin"
+        ) from error
+
+
+_OFFSET_SECONDS = 900
+"""Offsets change at quarters of an hour and at no other time."""
+
+
+def _on_the_wall(seconds: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
+    """Returns seconds since 1970 as local clocks count them."""
+    if zone == "UTC" or not seconds.size:
+        return seconds
+    quarters = seconds // _OFFSET_SECONDS
+    distinct, places = np.unique(quarters, return_inverse=True)
+    offsets = np.array([_offset(zone, quarter) for quarter in distinct.tolist()], dtype=np.int64)
+    return seconds + offsets[places].reshape(seconds.shape)
+
+
+@lru_cache(maxsize=1 << 17)
+def _offset(zone: str, quarter: int) -> int:
+    """Returns how far local clocks are ahead of UTC, in seconds."""
+    instant = datetime.fromtimestamp(quarter * _OFFSET_SECONDS, zone_of(zone))
+    offset = instant.utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds())
+
+
+def measured_inputs(
+    numeric: Iterable[str], targets: Sequence[str], listed: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Returns the inputs among `numeric` columns: the guide's metrics, then other `listed` ones.
+
+    Targets are not among them.
 
     Raises DataError when a target is not among them, naming it and what is there.
     """
@@ -117,4 +162,5 @@ def measured_inputs(numeric: Iterable[str], targets: Sequence[str]) -> tuple[str
                 f"model.targets: the data has no numeric column {target}; it has "
                 f"{', '.join(sorted(present)) or 'none'}: name targets among these"
             )
-    return tuple(name for name in METRICS if name in present and name not in targets)
+    known = dict.fromkeys((*METRICS, *listed))
+    return tuple(name for name in known if name in present and name not in targets)

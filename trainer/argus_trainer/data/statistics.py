@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from argus_contract.data_spec import DataRules
 from argus_contract.digests import digest_of
-from argus_contract.plan import BlockStatistics, FeatureStatistics, Plan, Statistics
+from argus_contract.plan import BlockStatistics, FeatureStatistics, PinnedObject, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.cadence import cadence_of
-from argus_trainer.data.decode import ChunkFile, Columns, Present
+from argus_trainer.data.decode import ChunkFile, Columns, Present, content_of
 from argus_trainer.data.place import Placed, place
 from argus_trainer.data.plan import training_time
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.scaling import FeatureScaling, TargetScaling
 from argus_trainer.data.schema import CALENDAR, calendar_names, measured_inputs, profile_of
 from argus_trainer.data.windows import (
@@ -71,9 +72,10 @@ def make_statistics(
     Raises DataError for a missing column, a changed object, or data without one window.
     """
     names = tuple(target.name for target in model.targets)
-    first = ChunkFile(store, plan.objects[0])
+    reading = Rules.of(data)
+    first = _opened(store, plan.objects[0], reading)
     present = first.present()
-    measured = measured_inputs(present.numeric, names)
+    measured = measured_inputs(present.numeric, names, reading.metrics)
     seen = _Seen(
         features=[FeatureScaling(name) for name in measured],
         targets=[TargetScaling(name) for name in names],
@@ -82,11 +84,15 @@ def make_statistics(
     cadence = cadence_of(_decoded(first, metrics, present), first.name)
     num_objects = plan.split.validation_end
     for index, pinned in enumerate(plan.objects[:num_objects]):
-        chunk = ChunkFile(store, pinned)
+        chunk = _opened(store, pinned, reading)
         columns = _decoded(chunk, metrics, present)
         _add(seen, columns, object_steps(pinned, cadence), cadence, index < plan.split.train_end)
         on_chunk(index + 1, num_objects)
     return _statistics(plan, data, model, training, seen, cadence)
+
+
+def _opened(store: Store, pinned: PinnedObject, reading: Rules) -> ChunkFile:
+    return ChunkFile(f"{store.uri}/{pinned.key}", content_of(store, pinned), reading)
 
 
 def _decoded(chunk: ChunkFile, metrics: tuple[str, ...], present: Present) -> Columns:
@@ -162,6 +168,7 @@ def _statistics(
     return Statistics(
         plan_digest=digest_of(plan),
         cadence_seconds=cadence,
+        time_zone=data.time_zone,
         rows=seen.rows,
         servers=tuple(servers),
         states=tuple(sorted(seen.states)),

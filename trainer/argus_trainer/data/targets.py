@@ -1,13 +1,16 @@
 """Whether the data has what a run is to predict, from the schema of the first chunk alone."""
 
+from argus_contract.launch import Launch
 from argus_contract.plan import Plan
-from argus_contract.spec import ModelSpec
-from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.decode import ChunkFile, content_of
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.schema import measured_inputs
 from argus_trainer.storage.store import Store
 
 
-def check_targets(store: Store, plan: Plan, model: ModelSpec) -> None:
+def check_targets(store: Store, plan: Plan, launch: Launch) -> None:
     """Raises DataError for a target that is no numeric column, and for a broken first chunk."""
-    present = ChunkFile(store, plan.objects[0]).present()
-    measured_inputs(present.numeric, tuple(target.name for target in model.targets))
+    pinned = plan.objects[0]
+    content = content_of(store, pinned)
+    chunk = ChunkFile(f"{store.uri}/{pinned.key}", content, Rules.of(launch.data))
+    measured_inputs(chunk.present().numeric, tuple(target.name for target in launch.model.targets))

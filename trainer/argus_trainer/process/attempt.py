@@ -26,6 +26,7 @@ from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSav
 from argus_trainer.checkpoints.steps import Steps
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.reference import fitted_dataset
+from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import (
     ConfigurationError,
@@ -80,6 +81,7 @@ class Attempt:
             statistics,
             WindowRules.of(launch.model, launch.data, launch.training),
             launch.training,
+            reading=Rules.of(launch.data),
             prefetch_blocks=PREFETCHED_BLOCKS,
             keep_all_blocks=surroundings.keep_all_blocks,
             check=self._stop.check,

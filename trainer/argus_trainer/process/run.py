@@ -207,7 +207,7 @@ class Journey:
         now = self.surroundings.clock()
         self.surroundings.say(f"[DATA] Planning from {data.uri}")
         nameless = make_plan(data, self.launch, created_at=now, bundle_name="")
-        check_targets(data, nameless, self.launch.model)
+        check_targets(data, nameless, self.launch)
         # Only now is something written. Without a plan there is no state to go on from.
         ledger.claim(resumed=None)
         name = reserve_name(output, self.launch.run_key, now)
@@ -252,11 +252,12 @@ def _prepare_environment(gpus: int) -> None:
 
 
 def _data_status(plan: Plan, statistics: Statistics) -> DataStatus:
+    files = plan.files()
     return DataStatus(
-        window_start=plan.objects[0].start,
-        window_end=plan.objects[-1].end,
-        files=len(plan.objects),
-        bytes=sum(entry.size for entry in plan.objects),
+        window_start=plan.window.start,
+        window_end=plan.window.end,
+        files=len(files),
+        bytes=sum(entry.size for entry in files),
         rows=statistics.rows,
         servers=len(statistics.servers),
         manifest_digest=plan.manifest_digest,

@@ -1,0 +1,117 @@
+"""The time that a Parquet file covers, from its last kilobytes.
+
+A footer states the least and greatest value of each column in each row group, so that the
+times of any number of files cost one small request each, many at once. A file that states
+none is read as a whole, and its timestamp column decides.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from argus_trainer.data.spans import TimedObject
+from argus_trainer.errors import DataError
+from argus_trainer.storage.store import ObjectInfo, Source
+
+TAIL_BYTES = 64 * 1024
+"""Holds the footer of nearly every file: one request then is enough."""
+NUM_AT_ONCE = 32
+_MAGIC = b"PAR1"
+_UNITS_PER_SECOND = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+
+
+def timed_by_footers(
+    source: Source, files: Sequence[ObjectInfo], column: str
+) -> tuple[list[TimedObject], list[str]]:
+    """Returns the files with the times of their rows, and the keys of those without a row.
+
+    `column` is the name of the timestamp column in the files. Raises DataError, naming the
+    object, for one that is no Parquet file, has no such column, or holds no times in it.
+    """
+    with ThreadPoolExecutor(NUM_AT_ONCE, thread_name_prefix="argus-footers") as pool:
+        ranges = list(pool.map(lambda info: _range(source, info, column), files))
+    timed = [
+        TimedObject(info, first, last + 1)
+        for info, (first, last) in ((i, r) for i, r in zip(files, ranges, strict=True) if r)
+    ]
+    return timed, [info.key for info, found in zip(files, ranges, strict=True) if not found]
+
+
+def _range(source: Source, info: ObjectInfo, column: str) -> tuple[int, int] | None:
+    """Returns the first and last second of a file's rows, or None for a file without rows."""
+    name = f"{source.uri}/{info.key}"
+    metadata = _footer(source, info, name)
+    if not metadata.num_rows:
+        return None
+    names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    if column not in names:
+        raise DataError(
+            f"{name} has no column {column}; it has {', '.join(names)}: say which one is the "
+            "timestamp in data.columns, or move the object out of the dataset"
+        )
+    stated = _stated(metadata, names.index(column))
+    return stated or _read(source, info, column, name)
+
+
+def _footer(source: Source, info: ObjectInfo, name: str) -> pq.FileMetaData:
+    tail = _tail(source, info, TAIL_BYTES)
+    if len(tail) < 12 or tail[-4:] != _MAGIC:
+        raise DataError(
+            f"{name} is no Parquet file ({info.size} bytes; the mark at its end is missing): "
+            "write it again or remove it"
+        )
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > len(tail):
+        tail = _tail(source, info, length)
+    try:
+        return pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name} is no Parquet file: {error}: write it again") from error
+
+
+def _tail(source: Source, info: ObjectInfo, length: int) -> bytes:
+    start = max(0, info.size - length)
+    return source.get_range(info.key, start, info.size, etag=info.etag) if info.size else b""
+
+
+def _stated(metadata: pq.FileMetaData, index: int) -> tuple[int, int] | None:
+    """Returns what the statistics say, or None where they do not say all of it in a known unit."""
+    described = json.loads(metadata.schema.column(index).logical_type.to_json())
+    per_second = _UNITS_PER_SECOND.get(described.get("timeUnit", ""))
+    if described["Type"] != "Timestamp" or per_second is None:
+        return None
+    bounds: list[int] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        statistics = group.column(index).statistics
+        if not group.num_rows:
+            continue
+        if statistics is None or not statistics.has_min_max:
+            return None
+        least: Any = statistics.min_raw
+        most: Any = statistics.max_raw
+        bounds += [least // per_second, most // per_second]
+    return min(bounds), max(bounds)
+
+
+def _read(source: Source, info: ObjectInfo, column: str, name: str) -> tuple[int, int]:
+    content = source.get(info.key, etag=info.etag)
+    try:
+        values: Any = pq.read_table(pa.BufferReader(content), columns=[column]).column(column)
+        if not pa.types.is_timestamp(values.type):
+            values = pc.cast(values, pa.timestamp("us", tz="UTC"))
+        bounds: Any = pc.min_max(pc.floor_temporal(values, unit="second"))
+        first, last = (
+            bounds[which].cast(pa.timestamp("s")).cast(pa.int64()).as_py()
+            for which in ("min", "max")
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: column {column} holds no times: {error}") from error
+    if first is None:
+        raise DataError(f"{name}: no row has a {column}: write the object again or remove it")
+    return first, last
