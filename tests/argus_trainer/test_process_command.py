@@ -32,6 +32,7 @@ def request_of(tmp_path, **changes) -> Request:
     fields = {
         "dataset": str(tmp_path / "training"),
         "output": str(tmp_path / "models"),
+        "data": {},
         "model": {},
         "training": {"epochs": 20},
         "every_chunks": 5,
@@ -107,6 +108,10 @@ def test_an_impossible_setting_is_named_as_on_the_command_line(tmp_path, changes
     [
         ("lower model.encoderLength and model.predictionLength", 2 * ["--encoder-length"]),
         ("data.uri /data holds", ["--dataset /data holds"]),
+        ("data.gaps.maxGapSteps 3 is", ["--max-gap-steps 3 is"]),
+        ("data.window leaves no chunk", ["--start, --end and --lookback-days leaves no chunk"]),
+        ("data.window.end 2026", ["--end 2026"]),
+        ("training.memoryBudget 1Gi is", ["--memory-budget 1Gi is"]),
         ("resourcesPerNode asks for 1 GPU", ["--gpus asks for 1 GPU"]),
         ("start a new run with another runToken", ["start a new run with --fresh"]),
         ("/x/model.targets: a file, training.parquet", ["/x/model.targets: a file, training.par"]),

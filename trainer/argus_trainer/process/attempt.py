@@ -19,6 +19,7 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, Final
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import TrainerPhase
+from argus_contract.spec import TrainingMode
 from argus_trainer.bundle.content import BundleContent, Outcome
 from argus_trainer.bundle.publish import artifact_of, publish
 from argus_trainer.bundle.write import write_bundle
@@ -83,7 +84,7 @@ class Attempt:
             launch.training,
             reading=Rules.of(launch.data),
             prefetch_blocks=PREFETCHED_BLOCKS,
-            keep_all_blocks=surroundings.keep_all_blocks,
+            keep_all_blocks=launch.training.mode is TrainingMode.STANDARD,
             check=self._stop.check,
         )
         self._training: Training | None = None

@@ -8,14 +8,29 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from typer.models import OptionInfo
 
 from argus_contract import names
+from argus_contract.data_spec import OnChange
 from argus_contract.launch import Launch
+from argus_contract.spec import TrainingMode
 from argus_trainer.errors import UsageError
+from argus_trainer.process import reading
 from argus_trainer.process.stop import Stop
 from argus_trainer.wording import problems_of
 
 DEFAULT_DATASET = "./training/"
+TRAINING_PANEL, SAVING_PANEL = "Training", "Saving"
+
+
+def _model(help_text: str) -> OptionInfo:
+    option: OptionInfo = typer.Option(help=help_text, rich_help_panel="Model")
+    return option
+
+
+def _training(help_text: str) -> OptionInfo:
+    option: OptionInfo = typer.Option(help=help_text, rich_help_panel=TRAINING_PANEL)
+    return option
 
 
 def run() -> None:
@@ -59,35 +74,73 @@ def train(
         bool,
         typer.Option(
             "--streaming",
-            help="Keep only the blocks that are needed next in memory, for data of any size. "
-            "The model is the same to the bit.",
+            help="Keep in memory what --memory-budget allows, for data of any size. The model is "
+            "the same to the bit.",
         ),
     ] = False,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --streaming: memory for data, for example 4Gi. Default: half of what "
+            "this process may use.",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train anew: ignore saved state and earlier models.")
     ] = False,
-    encoder_length: Annotated[int, typer.Option(help="Past steps that the model sees.")] = 288,
-    prediction_length: Annotated[int, typer.Option(help="Future steps to predict.")] = 96,
-    hidden_size: Annotated[int, typer.Option(help="Width of the network.")] = 128,
-    attention_heads: Annotated[int, typer.Option(help="Heads of the attention.")] = 8,
-    hidden_continuous_size: Annotated[
-        int, typer.Option(help="Width of the processing of one variable.")
-    ] = 64,
-    dropout: Annotated[str, typer.Option(help="Dropout probability.")] = "0.2",
-    target: Annotated[list[str] | None, typer.Option(help="Metric to predict; repeatable.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Windows in one step.")] = 128,
-    learning_rate: Annotated[str, typer.Option(help="Initial learning rate.")] = "0.01",
-    max_steps: Annotated[
-        int | None, typer.Option(help="End after so many steps, even inside an epoch.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 42,
-    every_chunks: Annotated[
-        int, typer.Option(min=1, help="Save each time so many chunks are done.")
-    ] = 5,
-    period_seconds: Annotated[int, typer.Option(min=1, help="Save at least so often.")] = 60,
     gpus: Annotated[
         int | None, typer.Option(min=0, help="GPUs to use, 0 or 1. Default: 1 where there is one.")
     ] = None,
+    own_names: reading.Map = None,
+    factor: reading.Factor = None,
+    aggregate: reading.AggregateOption = None,
+    servers: reading.Servers = None,
+    exclude_servers: reading.ExcludeServers = None,
+    start: reading.Start = None,
+    end: reading.End = None,
+    lookback_days: reading.LookbackDays = None,
+    validation_percent: reading.ValidationPercent = 20,
+    holdout_percent: reading.HoldoutPercent = 10,
+    cadence: reading.Cadence = 0,
+    time_zone: reading.TimeZone = "UTC",
+    max_gap_steps: reading.MaxGapSteps = 3,
+    min_observed_percent: reading.MinObservedPercent = 80,
+    on_change: reading.OnChangeOption = OnChange.FAIL,
+    encoder_length: Annotated[int, _model("Past steps that the model sees.")] = 288,
+    prediction_length: Annotated[int, _model("Future steps to predict.")] = 96,
+    hidden_size: Annotated[int, _model("Width of the network.")] = 128,
+    attention_heads: Annotated[int, _model("Heads of the attention.")] = 8,
+    hidden_continuous_size: Annotated[int, _model("Width of the processing of one variable.")] = 64,
+    dropout: Annotated[str, _model("Dropout probability.")] = "0.2",
+    target: Annotated[list[str] | None, _model("Metric to predict; repeatable.")] = None,
+    batch_size: Annotated[int, _training("Windows in one step.")] = 128,
+    learning_rate: Annotated[str, _training("Initial learning rate.")] = "0.01",
+    max_steps: Annotated[
+        int | None, _training("End after so many steps, even inside an epoch.")
+    ] = None,
+    window_stride: Annotated[int, _training("Use each n-th window of a server only.")] = 1,
+    windows_per_epoch: Annotated[
+        int | None, _training("End an epoch after so many windows; the next draws others.")
+    ] = None,
+    seed: Annotated[int, _training("The same seed gives the same model.")] = 42,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="The same bits each time on a GPU too, more slowly.",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = False,
+    every_chunks: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Save each time so many chunks are done.", rich_help_panel=SAVING_PANEL
+        ),
+    ] = 5,
+    period_seconds: Annotated[
+        int, typer.Option(min=1, help="Save at least so often.", rich_help_panel=SAVING_PANEL)
+    ] = 60,
 ) -> None:
     """Train a model on recorded metrics. Started again, it goes on where it was."""
     stop = Stop()
@@ -98,6 +151,10 @@ def train(
     from argus_trainer.process.surroundings import Surroundings
     from argus_trainer.storage.environment import storage_from_environment
 
+    if memory_budget is not None and not streaming:
+        raise UsageError(
+            f"--memory-budget {memory_budget} needs --streaming: without it everything is kept"
+        )
     model: dict[str, object] = {
         "encoder_length": encoder_length,
         "prediction_length": prediction_length,
@@ -111,8 +168,23 @@ def train(
     request = Request(
         dataset=_dataset_of(dataset_argument, dataset),
         output=output,
+        data={
+            "window": reading.window_of(start, end, lookback_days),
+            "split": {"validationPercent": validation_percent, "holdoutPercent": holdout_percent},
+            "cadenceSeconds": cadence,
+            "columns": reading.columns_of(own_names or [], factor or [], aggregate or []),
+            "servers": {"include": servers or [], "exclude": exclude_servers or []},
+            "timeZone": time_zone,
+            "gaps": {"maxGapSteps": max_gap_steps, "minObservedPercent": min_observed_percent},
+            "onChange": on_change,
+        },
         model=model,
         training={
+            "mode": TrainingMode.STREAMING if streaming else TrainingMode.STANDARD,
+            "memory_budget": memory_budget,
+            "window_stride": window_stride,
+            "windows_per_epoch": windows_per_epoch,
+            "deterministic": deterministic,
             "epochs": epochs,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
@@ -131,7 +203,6 @@ def train(
             Surroundings(
                 pod=platform.node(),
                 stop=stop,
-                keep_all_blocks=not streaming,
                 wording=in_options,
             ),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from argus_contract.data_spec import DataRules
 from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput, LaunchStorage
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec, DataSpec, ModelSpec, TrainingSpec
@@ -31,6 +32,8 @@ class Request:
 
     dataset: str
     output: str
+    data: Mapping[str, object]
+    """Fields of `spec.data` but for its address."""
     model: Mapping[str, object]
     training: Mapping[str, object]
     every_chunks: int
@@ -43,6 +46,7 @@ class Request:
 def launch_of(request: Request) -> Launch:
     """Returns the launch document. Raises UsageError, DataError for a folder that is not there."""
     try:
+        rules = DataRules.model_validate(request.data)
         model = ModelSpec.model_validate(request.model)
         training = TrainingSpec.model_validate(request.training)
     except ValidationError as error:
@@ -61,13 +65,14 @@ def launch_of(request: Request) -> Launch:
         )
     output_uri = _absolute(request.output)
     checkpoint_uri = f"{output_uri}/checkpoints"
-    key = _key("", data_uri, model, training)
+    data = LaunchData.model_validate({**rules.model_dump(), "uri": data_uri})
+    key = _key("", data, model, training)
     token = _token(checkpoint_uri, key, request)
     return Launch(
         namespace=NAMESPACE,
         name=NAME,
-        run_key=_key(token, data_uri, model, training) if token else key,
-        data=LaunchData(uri=data_uri),
+        run_key=_key(token, data, model, training) if token else key,
+        data=data,
         model=model,
         training=training,
         storage=request.storage,
@@ -96,11 +101,11 @@ def _token(checkpoint_uri: str, key: str, request: Request) -> str:
         return f"fresh-{newest + 1}"
 
 
-def _key(token: str, data_uri: str, model: ModelSpec, training: TrainingSpec) -> str:
+def _key(token: str, data: LaunchData, model: ModelSpec, training: TrainingSpec) -> str:
     spec = ArgusTrainingJobSpec.model_construct(
         run_token=token,
         # A folder is no ObjectUri of the cluster's contract, but identifies data as well here.
-        data=DataSpec.model_construct(uri=data_uri),
+        data=DataSpec.model_construct(**dict(data)),
         model=model,
         training=training,
     )

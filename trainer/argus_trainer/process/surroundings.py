@@ -29,8 +29,6 @@ class Surroundings:
     """Host and port of /progress; None serves nothing."""
     termination_path: Path | None = None
     """Where the last words go."""
-    keep_all_blocks: bool = False
-    """True keeps every decoded block in memory; False only those that are needed next."""
     wording: Callable[[str], str] = str
     """Puts the message of an error into the words of whoever started the run."""
     clock: Callable[[], datetime] = utc_now
