@@ -8,6 +8,7 @@ from pytorch_forecasting.models import TemporalFusionTransformer
 
 from argus_contract.spec import ModelSpec
 from argus_trainer.data.batch import Batch
+from argus_trainer.model.interpolation import interpolate_exactly, interpolation_matrix
 from argus_trainer.model.loss import LossParts, batch_loss, quantile_loss
 from argus_trainer.model.network import (
     QUANTILES,
@@ -59,6 +60,34 @@ def test_a_network_made_from_the_bundles_arguments_takes_the_full_state_strictly
     x = toy_fleet.batch([0, 5]).x
     for ours, other in zip(predict(network, x), predict(theirs, x), strict=True):
         assert torch.equal(ours, other)
+
+
+def test_the_exact_interpolation_is_that_of_the_stock_network_with_its_gradients(
+    toy_fleet, monkeypatch
+):
+    x = toy_fleet.batch([0, 1, 2]).x
+    stock, exact = (build_network(toy_fleet.reference, SMALL, 1).eval() for _ in range(2))
+    interpolate_exactly(exact)
+    theirs = predict(stock, x)
+    sum(p.square().mean() for p in theirs).backward()
+    monkeypatch.setattr(torch.nn.functional, "interpolate", None)
+    ours = predict(exact, x)
+    sum(p.square().mean() for p in ours).backward()
+
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    gradient_of = {name: p.grad for name, p in stock.named_parameters() if p.grad is not None}
+    found = {name: p.grad for name, p in exact.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(found, gradient_of, rtol=1e-3, atol=1e-4)
+    assert exact.state_dict().keys() == stock.state_dict().keys()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (1, 4), (4, 1), (5, 5), (3, 8), (8, 3)])
+def test_the_matrix_of_an_interpolation_is_that_of_torch(inputs, outputs):
+    x = torch.randn(7, inputs, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    theirs = torch.nn.functional.interpolate(
+        x.unsqueeze(1), outputs, mode="linear", align_corners=True
+    ).squeeze(1)
+    torch.testing.assert_close(x @ interpolation_matrix(inputs, outputs), theirs)
 
 
 def test_the_unscaled_loss_is_that_of_pytorch_forecasting():

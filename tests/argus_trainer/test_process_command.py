@@ -125,7 +125,8 @@ def test_fields_are_named_by_their_options_and_nothing_else_is_touched(said, typ
 def test_a_run_is_refused_in_the_words_of_its_command_line(tmp_path):
     dataset = tmp_path / "training"
     generate(LocalStore(dataset), servers=1, hours=24, seed=1)
-    ended = argus(tmp_path, ["train", "--target", "absent_pct", "--encoder-length", "24"])
+    lengths = ["--encoder-length", "24", "--prediction-length", "6"]
+    ended = argus(tmp_path, ["train", "--target", "absent_pct", *lengths])
     assert ended.returncode == ExitCode.DATA
     assert (
         "[RUN] DataError: --target: the data has no numeric column absent_pct; it" in ended.stdout

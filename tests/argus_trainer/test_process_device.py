@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from argus_trainer.errors import ConfigurationError
-from argus_trainer.process.device import usable_cpus
+from argus_trainer.process.device import make_fabric, usable_cpus
 from argus_trainer.process.gpus import check_gpus
 
 ALL = len(os.sched_getaffinity(0))
@@ -39,3 +39,20 @@ def test_a_gpu_that_is_not_visible_is_no_silent_run_on_the_cpu():
     check_gpus(visible)
     with pytest.raises(ConfigurationError, match="driver and device plugin"):
         check_gpus(visible + 1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "deterministic", "exact"),
+    [(0, False, True), (0, True, True), (1, False, False), (1, True, True)],
+)
+def test_only_a_gpu_is_exact_on_demand(monkeypatch, gpus, deterministic, exact):
+    monkeypatch.setattr("argus_trainer.process.device.Fabric", lambda **options: options)
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        options = make_fabric(
+            gpus=gpus, threads=torch.get_num_threads(), deterministic=deterministic
+        )
+        assert torch.are_deterministic_algorithms_enabled() is exact
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert options["accelerator"] == ("cuda" if gpus else "cpu")

@@ -77,7 +77,7 @@ def training_of(fleet, ear=None, *, course=None, check=lambda: None, source=None
         network=build_network(fleet.reference, SMALL, 11),
         source=source or fleet,
         course=course or course_of(fleet),
-        fabric=make_fabric(gpus=0, threads=1),
+        fabric=make_fabric(gpus=0, threads=1, deterministic=False),
         check=check,
         listener=ear or Ear(),
     )

@@ -35,6 +35,7 @@ from argus_trainer.errors import (
     StorageError,
     StorageUnavailable,
 )
+from argus_trainer.model.interpolation import interpolate_exactly
 from argus_trainer.model.network import QUANTILES, build_network, full_state, network_arguments
 from argus_trainer.process import device
 from argus_trainer.process.ledger import Ledger
@@ -100,9 +101,14 @@ class Attempt:
         threads = _threads_of(loaded)
         self._report.phase(TrainerPhase.TRAINING)
         with _out_of_memory_named(self._launch):
-            fabric = device.make_fabric(gpus=self._launch.gpus, threads=threads)
+            spec = self._launch.training
+            fabric = device.make_fabric(
+                gpus=self._launch.gpus, threads=threads, deterministic=spec.deterministic
+            )
             reference = self._reference()
             network = build_network(reference, self._launch.model, self._plan.seed)
+            if self._launch.gpus and spec.deterministic:
+                interpolate_exactly(network)
             if final is None or loaded is None:
                 steps = self._steps(versions=device.versions(fabric, threads=threads))
                 training, narrator = self._new_training(network, fabric, loaded)

@@ -40,11 +40,14 @@ def _quota(cgroup: Path) -> float | None:
     return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
-def make_fabric(*, gpus: int, threads: int) -> Fabric:
-    """Returns the device in full float32, with deterministic kernels where torch has them."""
+def make_fabric(*, gpus: int, threads: int, deterministic: bool) -> Fabric:
+    """Returns the device in full float32.
+
+    `deterministic` has torch refuse what may give other bits each time; on a CPU it always
+    does, for nothing there is slower for it.
+    """
     torch.set_num_threads(threads)
-    # On a GPU a few kernels of the network (interpolation backward) have no exact form.
-    torch.use_deterministic_algorithms(True, warn_only=gpus > 0)
+    torch.use_deterministic_algorithms(deterministic or not gpus)
     # Exactness needs no memory filled before use; it would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Fabric(accelerator="cuda" if gpus else "cpu", devices=1, precision="32-true")

@@ -94,7 +94,7 @@ class Journey:
         if self._is_published(output, run_store, claims):
             return
         stop.check()
-        _prepare_environment(launch.gpus)
+        _prepare_environment(exact_gpu=launch.training.deterministic and launch.gpus > 0)
         if launch.gpus:
             # torch alone knows, and takes seconds to import: statistics may take an hour.
             from argus_trainer.process.gpus import check_gpus
@@ -240,13 +240,13 @@ def _way_out_before_training(run_store: Store) -> Iterator[None]:
         ) from error
 
 
-def _prepare_environment(gpus: int) -> None:
+def _prepare_environment(*, exact_gpu: bool) -> None:
     """Sets what torch's libraries read when they are loaded, and at no other time."""
     # Threads that spin while they wait take the CPU from those that work: on a shared node a
     # step of this network's small kernels then takes ten times as long. Threads that sleep at
     # once cost half on an idle one. This is 10 to 50 microseconds of spinning.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    if gpus:
+    if exact_gpu:
         # Without a fixed workspace cuBLAS may sum in another order from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
