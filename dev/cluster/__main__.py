@@ -29,6 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`status | head`); the rest goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("cluster: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130

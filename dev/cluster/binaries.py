@@ -97,7 +97,7 @@ def _build(module: GoModule, built: Path) -> None:
         argv,
         step=f"go build {module.name}",
         folder=folder,
-        # Memory for time: an eighth less with a compiler that collects its garbage much later.
+        # Memory for time: an eighth less with compilers that collect garbage four times later.
         environment={**os.environ, "CGO_ENABLED": "0", "GOGC": "400"},
     )
     unfinished.rename(built)

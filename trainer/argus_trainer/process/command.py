@@ -64,8 +64,7 @@ def train(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Folder or s3://bucket/prefix with the training data.",
-            show_default=DEFAULT_DATASET,
+            help=f"Folder or s3://bucket/prefix with the training data. Default: {DEFAULT_DATASET}"
         ),
     ] = None,
     output: Annotated[str, typer.Option(help="Where models go.")] = "./models/",

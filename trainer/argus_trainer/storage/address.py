@@ -33,8 +33,16 @@ def check_address(option: str, address: str) -> None:
 
 
 def check_folder(option: str, address: str) -> None:
-    """Raises UsageError for what `check_address` refuses, and for a file."""
+    """Raises UsageError for what `check_address` refuses, and for a file or below one."""
     check_address(option, address)
     folder = folder_of(address)
-    if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
-        raise UsageError(f"{option} {address} is a file: name a folder or s3://bucket/prefix")
+    if folder is None:
+        return
+    for place in (folder, *folder.parents):
+        # The functions of os.path say no where those of Path raise, for example at long names.
+        if os.path.isdir(place):
+            return
+        if os.path.exists(place):
+            raise UsageError(
+                f"{option} {address}: {place} is a file: name a folder or s3://bucket/prefix"
+            )

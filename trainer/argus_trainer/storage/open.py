@@ -48,6 +48,6 @@ def _check_endpoint(endpoint: str | None) -> None:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"storage.endpoint {endpoint!r} is no address: use for example "
-            "http://minio.storage:9000"
+            f"storage.endpoint (AWS_ENDPOINT_URL on a command line) {endpoint!r} is no address: "
+            "use for example http://minio.storage:9000"
         )
