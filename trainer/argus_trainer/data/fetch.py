@@ -1,23 +1,22 @@
 """Objects of a plan from the store: many requests at once, in order, within a number of bytes.
 
 The first byte of an object takes 100 ms on S3 and the rest of a chunk nothing, so requests
-overlap. What is on its way and what waits to be taken counts against one limit. The threads
-are daemons and own no lock while they wait: a reader that is closed leaves a request of an
-outage behind rather than wait for it.
+overlap. What is on its way and what waits to be taken counts against one limit. A reader that
+is closed leaves a request of an outage behind rather than wait for it.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from queue import SimpleQueue
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from argus_contract.plan import PinnedObject
 from argus_trainer.data.remote_file import RemoteFile
 from argus_trainer.errors import DataError
-from argus_trainer.storage.store import Source
+from argus_trainer.storage.daemons import Daemons
+from argus_trainer.storage.store import ReadOnly, Source
 
 NUM_THREADS = 16
 LARGE_BYTES = 64 << 20
@@ -25,7 +24,7 @@ LARGE_BYTES = 64 << 20
 CHECK_SECONDS = 0.2
 """How often a wait calls `check`."""
 
-Content = bytes | RemoteFile
+Content = ReadOnly | RemoteFile
 """An object: its bytes, or, when it is large, a file that reads them on demand."""
 
 
@@ -43,12 +42,8 @@ class Fetcher:
     def __init__(self, source: Source, *, max_bytes: int, num_threads: int = NUM_THREADS) -> None:
         self._source = source
         self._max_bytes = max_bytes
-        self._num_threads = num_threads
         self._most_waiting = 4 * num_threads
-        self._jobs: SimpleQueue[tuple[PinnedObject, Future[Content]] | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._closed = False
+        self._requests = Daemons(num_threads, "argus-fetch")
 
     @property
     def source(self) -> Source:
@@ -67,10 +62,7 @@ class Fetcher:
 
     def close(self) -> None:
         """Begins no request any more. Does not wait for those that are on their way."""
-        with self._lock:
-            self._closed = True
-            for _ in self._threads:
-                self._jobs.put(None)
+        self._requests.close()
 
     def fetch(self, pinned: PinnedObject) -> Content:
         """Returns one object, in the calling thread.
@@ -108,7 +100,7 @@ class Fetcher:
                     and len(waiting) < self._most_waiting
                     and (not waiting or held + _held(upcoming) <= self._max_bytes)
                 ):
-                    waiting.append((upcoming, self._begin(upcoming)))
+                    waiting.append((upcoming, self._requests.submit(partial(self.fetch, upcoming))))
                     held += _held(upcoming)
                     upcoming = next(todo, None)
                 pinned, reply = waiting[0]
@@ -123,30 +115,6 @@ class Fetcher:
         finally:
             for _, reply in waiting:
                 reply.cancel()
-
-    def _begin(self, pinned: PinnedObject) -> Future[Content]:
-        job: Future[Content] = Future()
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the fetcher is closed")
-            if len(self._threads) < self._num_threads:
-                thread = threading.Thread(target=self._work, name="argus-fetch", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._jobs.put((pinned, job))
-        return job
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            pinned, reply = job
-            if self._closed:
-                reply.cancel()
-            if reply.set_running_or_notify_cancel():
-                try:
-                    reply.set_result(self.fetch(pinned))
-                except BaseException as error:
-                    reply.set_exception(error)
-            del job, reply
 
 
 def _held(pinned: PinnedObject) -> int:

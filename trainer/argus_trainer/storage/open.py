@@ -20,9 +20,7 @@ def open_store(uri: str, options: LaunchStorage, *, stopping: Callable[[], bool]
     that cannot work.
     """
     if uri.startswith("s3://"):
-        if not urlsplit(uri).netloc:
-            raise ConfigurationError(f"storage: {uri!r} names no bucket: use s3://bucket/prefix")
-        _check_endpoint(options.endpoint)
+        _check_s3(uri, options)
         # s3fs takes half a second to import: a run on local folders never pays it.
         from argus_trainer.storage.s3 import S3Store
 
@@ -43,7 +41,35 @@ def open_source(
 
     `stopping` and errors as in `open_store`.
     """
+    if uri.startswith("s3://"):
+        _check_s3(uri, options)
+        from argus_trainer.storage.s3_source import S3Source
+
+        return S3Source(uri, options, stopping=stopping)
     return open_store(uri, options, stopping=stopping)
+
+
+def _check_s3(uri: str, options: LaunchStorage) -> None:
+    if not urlsplit(uri).netloc:
+        raise ConfigurationError(f"storage: {uri!r} names no bucket: use s3://bucket/prefix")
+    _check_endpoint(options.endpoint)
+    _check_ca_bundle(options.ca_bundle)
+
+
+def _check_ca_bundle(path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        found = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"storage.caBundleRef: {path} cannot be read ({error}): check the ConfigMap"
+        ) from error
+    if b"-----BEGIN CERTIFICATE-----" not in found:
+        raise ConfigurationError(
+            f"storage.caBundleRef: {path} holds no certificate: use PEM, which begins with "
+            "-----BEGIN CERTIFICATE-----"
+        )
 
 
 def _check_endpoint(endpoint: str | None) -> None:

@@ -1,9 +1,13 @@
 """What the other rooms may ask of a store."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from argus_trainer.errors import DataError
+
+ReadOnly = bytes | memoryview
+"""Bytes of one dimension; a view saves a copy of what another library holds."""
+R = TypeVar("R", bytes, memoryview)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +38,14 @@ class Source(Protocol):
         """Returns the objects whose key starts with `prefix`, sorted by key; deep."""
         ...
 
-    def get(self, key: str, *, etag: str | None = None) -> bytes:
+    def get(self, key: str, *, etag: str | None = None) -> ReadOnly:
         """Returns a whole object.
 
         Raises ObjectNotFound; DataError when `etag` is given and the object is another one now.
         """
         ...
 
-    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> ReadOnly:
         """Returns the bytes [start, end) of an object: all of them.
 
         Raises what `get` raises, and DataError when the object ends before `end`.
@@ -51,6 +55,10 @@ class Source(Protocol):
 
 class Store(Source, Protocol):
     """Objects under one prefix that are also written."""
+
+    def get(self, key: str, *, etag: str | None = None) -> bytes:
+        """Returns a whole object, as `Source.get` does."""
+        ...
 
     def put_new(self, key: str, data: bytes) -> None:
         """Writes an object that must not exist yet (If-None-Match: *).
@@ -77,7 +85,7 @@ def changed(address: str, *, found: object, was: object) -> DataError:
     )
 
 
-def whole_range(data: bytes, address: str, start: int, end: int) -> bytes:
+def whole_range(data: R, address: str, start: int, end: int) -> R:
     """Returns `data` when it is all of [start, end). Raises DataError."""
     if len(data) != end - start:
         raise DataError(
