@@ -8,7 +8,8 @@ a server) and what is no number is counted, never skipped silently.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO
+from io import IOBase
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from argus_trainer.data.labels import Labels, joined, labels
 from argus_trainer.data.rules import NOT_METRICS, Rules
 from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAMP
 from argus_trainer.errors import DataError
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.store import ReadOnly, Store
 
 LARGE = 64 << 20
 """Decoded bytes above which row groups are not read together, and columns one by one."""
@@ -81,17 +82,23 @@ def content_of(store: Store, pinned: PinnedObject) -> bytes:
     return content
 
 
+def _arrow_file(content: ReadOnly | IOBase) -> pa.NativeFile:
+    if isinstance(content, bytes | memoryview):
+        return pa.BufferReader(content)
+    return pa.PythonFile(content, mode="r")
+
+
 class ChunkFile:
     """One fetched chunk."""
 
-    def __init__(self, name: str, content: bytes | BinaryIO, rules: Rules) -> None:
+    def __init__(self, name: str, content: ReadOnly | IOBase, rules: Rules) -> None:
         """`name` is the object's address, for messages; `content` its bytes or a file of them.
 
         Raises DataError when it is no Parquet.
         """
         self.name = name
         self._rules = rules
-        self._source = pa.BufferReader(content) if isinstance(content, bytes) else content
+        self._source = _arrow_file(content)
         try:
             self._file = pq.ParquetFile(self._source)
         except (pa.ArrowException, OSError) as error:

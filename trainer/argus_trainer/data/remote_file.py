@@ -47,4 +47,4 @@ class RemoteFile(io.RawIOBase):
             self._pinned.key, self._position, self._position + wanted, etag=self._pinned.etag
         )
         self._position += wanted
-        return bytes(data)
+        return data

@@ -83,13 +83,13 @@ class S3Source:
         self._check_etag(key, found, etag)
         return self._sound(content, key, found)
 
-    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> ReadOnly:
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         reply = self._tried(partial(self._part, key, start, end), key)
         if reply is None:
             return self._judge.get_range(key, start, end, etag=etag)
         content, found = reply
         self._check_etag(key, found, etag)
-        return whole_range(content, f"{self.uri}/{key}", start, end)
+        return whole_range(bytes(content), f"{self.uri}/{key}", start, end)
 
     def _check_etag(self, key: str, found: str, etag: str | None) -> None:
         if etag is not None and found != etag:

@@ -1,13 +1,12 @@
 """What the other rooms may ask of a store."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from argus_trainer.errors import DataError
 
 ReadOnly = bytes | memoryview
 """Bytes of one dimension; a view saves a copy of what another library holds."""
-R = TypeVar("R", bytes, memoryview)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ class Source(Protocol):
         """
         ...
 
-    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> ReadOnly:
+    def get_range(self, key: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Returns the bytes [start, end) of an object: all of them.
 
         Raises what `get` raises, and DataError when the object ends before `end`.
@@ -85,7 +84,7 @@ def changed(address: str, *, found: object, was: object) -> DataError:
     )
 
 
-def whole_range(data: R, address: str, start: int, end: int) -> R:
+def whole_range(data: bytes, address: str, start: int, end: int) -> bytes:
     """Returns `data` when it is all of [start, end). Raises DataError."""
     if len(data) != end - start:
         raise DataError(
