@@ -6,7 +6,7 @@ a server) and what is no number is counted, never skipped silently.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import IOBase
 from typing import Any
@@ -47,6 +47,23 @@ class Columns:
     """Rows left out by `data.servers`."""
     not_finite: int = 0
     """Values that are NaN or infinite: they count as none."""
+    late: int = 0
+    """Rows from before the object's time, left out where rows are gathered; `place` counts its own."""
+    future: int = 0
+    """The same, from after it."""
+    duplicates: int = 0
+    """Rows that another one of their server and time replaced where rows are gathered."""
+
+    def at(self, rows: NDArray[np.int64]) -> "Columns":
+        """Returns some of the rows, with all counts."""
+        return replace(
+            self,
+            micros=self.micros[rows],
+            servers=self.servers.at(rows),
+            status=self.status and self.status.at(rows),
+            profiles=self.profiles and self.profiles.at(rows),
+            values=self.values[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +234,8 @@ class ChunkFile:
         """Returns a metric in Argus's unit, NaN where there is no number; how many were none."""
         numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
         if name in self._rules.factors:
-            numbers = numbers * self._rules.factors[name]
+            with np.errstate(over="ignore"):
+                numbers = numbers * self._rules.factors[name]
         finite = np.isfinite(numbers)
         odd = len(numbers) - int(np.count_nonzero(finite)) - column.null_count
         return (np.where(finite, numbers, np.nan) if odd else numbers), odd
