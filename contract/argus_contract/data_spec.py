@@ -111,6 +111,11 @@ class ColumnSpec(Model):
             raise ValueError(
                 f"factor of column {self.name} is {self.factor}, and it is no metric: remove factor"
             )
+        if self.name in NO_METRICS and self.aggregate is not Aggregate.MEAN:
+            raise ValueError(
+                f"aggregate of column {self.name} is {self.aggregate}, and it is no metric: remove "
+                "aggregate, of labels the last one counts"
+            )
         return self
 
 

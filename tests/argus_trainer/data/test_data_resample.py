@@ -210,5 +210,7 @@ def test_rows_that_do_not_count_are_counted() -> None:
 def test_a_chunk_that_ends_inside_a_step_is_refused_by_name() -> None:
     bucket = Bucket()
     bucket.put(rows_of(0, 5, 60), 0, 90)
-    with pytest.raises(ConfigurationError, match=r"cadenceSeconds 60: bucket/0 holds .* 2026-03-02T00:01:30Z"):
+    with pytest.raises(
+        ConfigurationError, match=r"cadenceSeconds 60: bucket/0 holds .* 2026-03-02T00:01:30Z"
+    ):
         bucket.steps()

@@ -35,13 +35,13 @@ def read(rules: Rules, metrics: list[str], **columns: object) -> Columns:
 
 
 class TestColumns:
-    OWN = [
+    OWN = (
         {"name": "timestamp", "from": "when"},
         {"name": "server_name", "from": "host.name"},
         {"name": "status", "from": "state"},
         {"name": "mem_used_pct", "from": "memory ratio", "factor": "100"},
         {"name": "gpu_util", "factor": "0.1"},
-    ]
+    )
 
     def test_own_names_and_units_become_those_of_argus(self) -> None:
         rules = rules_of(columns=self.OWN)
@@ -87,13 +87,13 @@ class TestColumns:
 
     def test_two_columns_of_one_name_are_both_named(self) -> None:
         rules = rules_of(columns=[{"name": "mem_used_pct", "from": "memory"}])
-        with pytest.raises(DataError, match="chunk: data.columns makes memory mem_used_pct, and a"):
+        with pytest.raises(DataError, match=r"data.columns makes memory mem_used_pct, and a"):
             file_of(rules, memory=[1.0], mem_used_pct=[2.0]).present()
 
     def test_a_source_that_is_missing_is_named_with_what_it_is_for(self) -> None:
         rules = rules_of(columns=[{"name": "mem_used_pct", "from": "memory"}])
         with pytest.raises(
-            DataError, match="no column memory, which data.columns makes mem_used_pct; it has mem"
+            DataError, match=r"no column memory, which data.columns makes mem_used_pct; it has mem"
         ):
             file_of(rules, mem=[1.0]).present()
 
@@ -147,12 +147,12 @@ class TestServers:
 class TestTimeZone:
     def test_an_unknown_zone_is_refused_with_an_example(self) -> None:
         with pytest.raises(
-            ConfigurationError, match="data.timeZone Europe/Atlantis is unknown.*Europe/Berlin"
+            ConfigurationError, match=r"data.timeZone Europe/Atlantis is unknown.*Europe/Berlin"
         ):
             rules_of(timeZone="Europe/Atlantis")
 
     @given(
-        st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "Asia/Tokyo"]),
+        st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe"]),
         st.lists(
             st.datetimes(datetime(1990, 1, 1), datetime(2037, 12, 31)), min_size=1, max_size=20
         ),
@@ -191,5 +191,5 @@ class TestTimeZone:
             assert ours.tolist() == told[: len(ours)].tolist()
             first = datetime.fromtimestamp(dataset.frame(window)["time_idx"].iloc[0] * 600, UTC)
             assert told[0] == first.astimezone(ZoneInfo("Europe/Berlin")).hour
-            seen.add((first.astimezone(ZoneInfo("Europe/Berlin")).utcoffset()))
+            seen.add(first.astimezone(ZoneInfo("Europe/Berlin")).utcoffset())
         assert seen == {timedelta(hours=1), timedelta(hours=2)}

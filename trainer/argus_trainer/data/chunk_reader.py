@@ -55,9 +55,7 @@ class ChunkReader:
         first = bisect_left(self._starts, start - self._reach - self._longest)
         stop = bisect_left(self._starts, end)
         return tuple(
-            other
-            for other in range(first, stop)
-            if self._times[other][1] > start - self._reach + 1
+            other for other in range(first, stop) if self._times[other][1] > start - self._reach + 1
         )
 
     def columns(self, index: int, content: Content) -> Columns:

@@ -80,7 +80,8 @@ def _equals_next(values: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _mean(values: Floats, begins: Places) -> Floats:
     count = np.add.reduceat(~np.isnan(values), begins, dtype=np.int64)
     sums = np.add.reduceat(np.nan_to_num(values, nan=0.0), begins)
-    return np.divide(sums, count, out=np.full(len(begins), np.nan), where=count > 0)
+    means: Floats = np.divide(sums, count, out=np.full(len(begins), np.nan), where=count > 0)
+    return means
 
 
 def _sum(values: Floats, begins: Places) -> Floats:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from argus_contract.data_spec import Aggregate, DataRules
+from argus_contract.data_spec import NO_METRICS, Aggregate, DataRules
 from argus_contract.decimals import value_of
-from argus_trainer.data.schema import CALENDAR, PROFILE, SERVER, STATUS, TIMESTAMP, zone_of
+from argus_trainer.data.schema import CALENDAR, zone_of
 from argus_trainer.errors import ConfigurationError, DataError
 
-NOT_METRICS = (TIMESTAMP, SERVER, STATUS, PROFILE)
 _TAKEN = (*CALENDAR, "time_idx", "relative_time_idx")
 """Names of columns that Argus makes itself."""
 
@@ -42,13 +41,6 @@ class Rules:
                     f"data.columns: {column.name} is an input that Argus makes from the clock: "
                     "use another name"
                 )
-            if column.name in NOT_METRICS and (
-                value_of(column.factor) != 1 or column.aggregate is not Aggregate.MEAN
-            ):
-                raise ConfigurationError(
-                    f"data.columns: {column.name} is no metric and takes neither factor nor "
-                    "aggregate (of labels the last one of a step counts): remove them"
-                )
         return cls(
             own_names={column.name: column.source or column.name for column in data.columns},
             factors={
@@ -65,7 +57,7 @@ class Rules:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that `data.columns` lists: inputs even when the guide does not know them."""
-        return tuple(name for name in self.own_names if name not in NOT_METRICS)
+        return tuple(name for name in self.own_names if name not in NO_METRICS)
 
     def names_in(self, file: str, columns: Sequence[str]) -> dict[str, str]:
         """Returns Argus's name to the file's, for the file `file` with these columns.
