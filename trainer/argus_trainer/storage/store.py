@@ -9,7 +9,7 @@ ReadOnly = bytes | memoryview
 """Bytes of one dimension; a view saves a copy of what another library holds."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
     """One object of a listing."""
 
