@@ -3,6 +3,7 @@
     ArgusError
       UsageError              64   a command line or launch document that cannot be read
       DataError               65   absent, broken or changed data
+        ObjectChanged         65   a pinned object is another one now
       DivergedError           70   a loss or weight that is not finite
       StuckError              71   no progress
       StorageError
@@ -32,6 +33,10 @@ class UsageError(ArgusError):
 
 class DataError(ArgusError):
     exit_code = ExitCode.DATA
+
+
+class ObjectChanged(DataError):
+    """A pinned object is another one now; `data.onChange: Repin` catches it."""
 
 
 class DivergedError(ArgusError):

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from argus_contract.plan import PinnedObject
+from argus_trainer.data.pins import MOST_CHANGES, Pins, changing, gone, look
 from argus_trainer.data.remote_file import RemoteFile
-from argus_trainer.errors import DataError
+from argus_trainer.errors import ObjectChanged, ObjectNotFound
 from argus_trainer.storage.daemons import Daemons
-from argus_trainer.storage.store import ReadOnly, Source
+from argus_trainer.storage.store import ReadOnly, Source, changed
 
 NUM_THREADS = 16
 LARGE_BYTES = 64 << 20
@@ -39,8 +40,17 @@ class Fetcher:
     within `max_bytes`, or are those of one object. What was taken is the taker's.
     """
 
-    def __init__(self, source: Source, *, max_bytes: int, num_threads: int = NUM_THREADS) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        max_bytes: int,
+        num_threads: int = NUM_THREADS,
+        pins: Pins | None = None,
+    ) -> None:
+        """With `pins` an object that changed is taken as it is now, once that is recorded."""
         self._source = source
+        self._pins = pins
         self._max_bytes = max_bytes
         self._most_waiting = 4 * num_threads
         self._requests = Daemons(num_threads, "argus-fetch")
@@ -67,24 +77,37 @@ class Fetcher:
     def fetch(self, pinned: PinnedObject) -> Content:
         """Returns one object, in the calling thread.
 
-        Raises DataError naming the object when it is not the pinned one, and what the source
-        raises.
+        Raises ObjectChanged naming the object when it is not the pinned one, ObjectNotFound
+        when it is gone, and what the source raises.
         """
-        if pinned.size > LARGE_BYTES:
-            return RemoteFile(self._source, pinned)
-        content = self._source.get(pinned.key, etag=pinned.etag)
+        if self._pins is None:
+            return self._fetch(pinned)
+        for _ in range(MOST_CHANGES):
+            current = self._pins.newest(pinned)
+            try:
+                return self._fetch(current)
+            except ObjectChanged:
+                self._pins.record(current, look(self._source, current))
+        raise changing(self._source, pinned)
+
+    def _fetch(self, pinned: PinnedObject) -> Content:
+        try:
+            if pinned.size > LARGE_BYTES:
+                # So that a change is found now, and not in the middle of its rows.
+                self._source.get_range(pinned.key, 0, 1, etag=pinned.etag)
+                return RemoteFile(self._source, pinned)
+            content = self._source.get(pinned.key, etag=pinned.etag)
+        except ObjectNotFound as error:
+            raise ObjectNotFound(gone(self._source, pinned)) from error
         if len(content) != pinned.size:
-            raise DataError(
-                f"{self._source.uri}/{pinned.key} changed under the run: it has {len(content)} "
-                f"bytes and had {pinned.size}; restore it, or plan anew: another runToken in a "
-                "cluster, --fresh on the command line"
-            )
+            address = f"{self._source.uri}/{pinned.key}"
+            raise changed(address, found=len(content), was=pinned.size, what="size in bytes")
         return content
 
     def ordered(
         self, objects: Iterable[PinnedObject], *, check: Callable[[], None] = _go_on
     ) -> Iterator[tuple[PinnedObject, Content]]:
-        """Yields the objects with their content, in the order given.
+        """Yields the objects, as they count now, with their content, in the order given.
 
         While it waits it calls `check` five times a second, which may raise. An error of an
         object comes at its place; requests that were not begun are dropped with the iteration.
@@ -109,7 +132,9 @@ class Fetcher:
                 waiting.popleft()
                 held -= _held(pinned)
                 # Nothing here may keep what is the taker's from now on.
-                taken = [(pinned, reply.result())]
+                content = reply.result()
+                taken = [(self._pins.newest(pinned) if self._pins else pinned, content)]
+                del content
                 del reply
                 yield taken.pop()
         finally:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from argus_trainer.errors import DataError
+from argus_trainer.errors import DataError, ObjectChanged
 
 ReadOnly = bytes | memoryview
 """Bytes of one dimension; a view saves a copy of what another library holds."""
@@ -76,11 +76,12 @@ class Store(Source, Protocol):
         ...
 
 
-def changed(address: str, *, found: object, was: object) -> DataError:
+def changed(address: str, *, found: object, was: object, what: str = "ETag") -> ObjectChanged:
     """Returns the error for a pinned object that is another one now."""
-    return DataError(
-        f"{address} changed under the run: its ETag is {found} and was {was}; restore it, or "
-        "plan anew: another runToken in a cluster, --fresh on the command line"
+    return ObjectChanged(
+        f"{address} changed under the run: its {what} is {found} and was {was} when the run was "
+        "planned; restore it, or plan anew (another runToken in a cluster, --fresh on the command "
+        "line), with data.onChange Repin if its writer goes on"
     )
 
 
