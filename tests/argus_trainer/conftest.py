@@ -106,7 +106,9 @@ def started(stack: ExitStack) -> S3:
 def _launch(folder: Path, ports: list[int]) -> "subprocess.Popen[bytes]":
     keys = [{"accessKey": access, "secretKey": secret} for access, secret in KEY_PAIRS]
     identity = {"name": "tests", "credentials": keys, "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    # Google's interface is S3's own but for the signatures: it is spoken without any.
+    anonymous = {"name": "anonymous", "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, anonymous]}))
     (folder / "data").mkdir()
     s3_port, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
     arguments = {

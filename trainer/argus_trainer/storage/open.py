@@ -1,4 +1,7 @@
-"""From an address to a store: `s3://bucket/prefix`, `file:///folder` or a plain folder."""
+"""From an address to a store: `s3://bucket/prefix`, `file:///folder` or a plain folder.
+
+Data is also read from other addresses (`open_source`).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +42,19 @@ def open_source(
 ) -> Source:
     """Returns the objects at `uri` for reading many of them; nothing is contacted yet.
 
-    `stopping` and errors as in `open_store`.
+    Also `gs://`, `az://`, `abfs://`, and what fsspec knows, for example `memory://`. `stopping`
+    and errors as in `open_store`.
     """
     if uri.startswith("s3://"):
         _check_s3(uri, options)
         from argus_trainer.storage.s3_source import S3Source
 
         return S3Source(uri, options, stopping=stopping)
+    if "://" in uri and not uri.startswith("file://"):
+        _check_ca_bundle(options.ca_bundle)
+        from argus_trainer.storage.foreign import ForeignSource
+
+        return ForeignSource(uri, options, stopping=stopping)
     return open_store(uri, options, stopping=stopping)
 
 

@@ -40,7 +40,7 @@ from argus_trainer.storage.credentials import (
 )
 from argus_trainer.storage.faults import Fault, fault_of
 from argus_trainer.storage.patience import Patience, never
-from argus_trainer.storage.store import ObjectInfo, changed, whole_range
+from argus_trainer.storage.store import ObjectInfo, changed, too_short, whole_range
 
 T = TypeVar("T")
 Client = Any
@@ -119,7 +119,16 @@ class S3Store:
 
     def _read(self, key: str, etag: str | None, **options: str) -> bytes:
         async def call(client: Client) -> bytes:
-            reply = await client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
+            try:
+                reply = await client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, **options
+                )
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                    raise too_short(
+                        f"{self._uri}/{key}", options["Range"].replace("=", " ")
+                    ) from error
+                raise
             async with reply["Body"] as body:
                 found = bare(reply["ETag"])
                 if etag is not None and found != etag:

@@ -85,11 +85,16 @@ def changed(address: str, *, found: object, was: object, what: str = "ETag") -> 
     )
 
 
+def too_short(address: str, wanted: str) -> DataError:
+    """Returns the error for an object that ends before the bytes that are `wanted`."""
+    return DataError(
+        f"{address} is shorter than it was: {wanted} are not there; restore it, or plan "
+        "anew: another runToken in a cluster, --fresh on the command line"
+    )
+
+
 def whole_range(data: bytes, address: str, start: int, end: int) -> bytes:
     """Returns `data` when it is all of [start, end). Raises DataError."""
     if len(data) != end - start:
-        raise DataError(
-            f"{address} ends after {start + len(data)} bytes and {end} were expected: it was "
-            "damaged or replaced; write it again"
-        )
+        raise too_short(address, f"bytes {start}-{end - 1}")
     return data
