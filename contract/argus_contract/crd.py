@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from argus_contract import names
-from argus_contract.data_spec import NOT_METRICS
+from argus_contract.data_spec import NO_METRICS
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
@@ -71,9 +71,9 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "the factor of a column must be above 0",
         ),
         (
-            f"self.columns.all(c, !(c.name in {list(NOT_METRICS)}) || "
+            f"self.columns.all(c, !(c.name in {list(NO_METRICS)}) || "
             "(double(c.factor) == 1.0 && c.aggregate == 'Mean'))",
-            f"{', '.join(NOT_METRICS)} are no metrics and take neither factor nor aggregate: "
+            f"{', '.join(NO_METRICS)} are no metrics and take neither factor nor aggregate: "
             "remove them",
         ),
         (

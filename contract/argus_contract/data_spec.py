@@ -14,7 +14,7 @@ from argus_contract.model import Model, Time
 
 MAX_DATA_COLUMNS = 64
 MAX_PATTERNS = 64
-NOT_METRICS = ("timestamp", "server_name", "status", "profile")
+NO_METRICS = ("timestamp", "server_name", "status", "profile")
 """Columns that are no metric: they have no unit and are never aggregated."""
 
 ColumnName = Annotated[
@@ -111,10 +111,15 @@ class ColumnSpec(Model):
         if value_of(self.factor) <= 0:
             raise ValueError(f"factor of column {self.name} is {self.factor}: use one above 0")
         is_plain = self.factor == "1" and self.aggregate is Aggregate.MEAN
-        if self.name in NOT_METRICS and not is_plain:
+        if self.name in NO_METRICS and not is_plain:
             raise ValueError(
                 f"column {self.name} is no metric and takes neither factor nor aggregate (of "
                 "labels the last one of a step counts): remove them"
+            )
+        if self.name in NO_METRICS and self.aggregate is not Aggregate.MEAN:
+            raise ValueError(
+                f"aggregate of column {self.name} is {self.aggregate}, and it is no metric: remove "
+                "aggregate, of labels the last one counts"
             )
         return self
 

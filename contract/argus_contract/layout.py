@@ -13,6 +13,7 @@ STATISTICS = "statistics.json"
 FINAL = "final.json"
 CLAIMS = "claims/"
 STEPS = "steps/"
+REPINS = "repins/"
 PUBLISHED = "published/"
 BUNDLE_NAMES = "bundle-names/"
 CURRENT = "CURRENT"
@@ -20,6 +21,7 @@ BUNDLE_MANIFEST = "MANIFEST.json"
 
 _CLAIM = re.compile(r"^claims/(\d{6})(-end)?\.json$")
 _STEP = re.compile(r"^steps/(\d{6})-(\d{12})\.(json|safetensors)$")
+_REPIN = re.compile(r"^repins/(\d{6})\.json$")
 _PUBLISHED = re.compile(r"^published/(\d{8})\.json$")
 
 
@@ -61,6 +63,16 @@ class StepId(Model):
         return (
             cls(claim=int(match[1]), step=int(match[2])) if match and match[3] == "json" else None
         )
+
+
+def repin(number: int) -> str:
+    """Key of a record of the append-only list of objects that were taken anew."""
+    return f"{REPINS}{number:06d}.json"
+
+
+def repin_number(key: str) -> int | None:
+    match = _REPIN.match(key)
+    return int(match[1]) if match else None
 
 
 def published(number: int) -> str:

@@ -39,6 +39,21 @@ class ClaimEnd(Model):
     message: Annotated[str | None, Field(max_length=1024)] = None
 
 
+class Repin(Model):
+    """An object that changed after the plan and was taken as it is (`data.onChange: Repin`).
+
+    Read by every later attempt; of several records of one key the highest number counts.
+    """
+
+    contract_version: int = CONTRACT_VERSION
+    number: int
+    key: str
+    was: str
+    """ETag before."""
+    etag: str
+    size: int
+
+
 class TensorFile(Model):
     """The safetensors object of a state."""
 
@@ -74,6 +89,8 @@ class Final(Model):
     bundle_name: str
     windows_digest: str
     """Chain of digests over the ids of all windows trained on, in order."""
+    inexact_reason: str | None = None
+    """Why a run from the plan alone would not come to this state; absent when it would."""
 
 
 class PublishedRecord(Model):

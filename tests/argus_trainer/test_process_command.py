@@ -92,8 +92,8 @@ def test_fresh_begins_another_run_which_the_plain_command_then_goes_on_with(tmp_
             "--output 's3://' names no bucket: use s3://bucket/prefix",
         ),
         (
-            {"dataset": "gs://b/c"},
-            "--dataset 'gs://b/c' is no known address: use s3://bucket/prefix or a local folder",
+            {"output": "gs://b/c"},
+            "--output 'gs://b/c' is no known address: use s3://bucket/prefix or a local folder",
         ),
     ],
 )

@@ -66,7 +66,7 @@ def test_every_error_of_the_tree_has_its_word_and_its_code():
     ends = {
         errors.UsageError: (64, EndReason.CONFIGURATION),
         errors.DataError: (65, EndReason.DATA),
-        errors.ChangedError: (65, EndReason.DATA),
+        errors.ObjectChanged: (65, EndReason.DATA),
         errors.ObjectNotFound: (65, EndReason.DATA),
         errors.DivergedError: (70, EndReason.DIVERGED),
         errors.StuckError: (71, EndReason.STUCK),

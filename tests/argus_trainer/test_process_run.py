@@ -213,7 +213,13 @@ def _argus_run(launch: Launch) -> "subprocess.CompletedProcess[str]":
         ({"gpus": 2}, ExitCode.CONFIGURATION, "asks for 2 GPUs"),
         ({"gpus": 1}, ExitCode.CONFIGURATION, "asks for 1 GPU and 0 are visible"),
         (
-            {"model": ModelSpec(encoder_length=24, targets=(TargetSpec(name="absent_pct"),))},
+            {
+                "model": ModelSpec(
+                    encoder_length=24,
+                    prediction_length=6,
+                    targets=(TargetSpec(name="absent_pct"),),
+                )
+            },
             ExitCode.DATA,
             "absent_pct",
         ),

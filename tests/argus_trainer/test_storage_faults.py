@@ -4,11 +4,12 @@ A gate stands between the store and a real server: it passes bytes on, and can d
 answer in the server's place, or close its door.
 """
 
+import functools
 import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import aiobotocore.session
@@ -21,7 +22,8 @@ from argus_trainer.errors import (
     StorageDenied,
     StorageUnavailable,
 )
-from argus_trainer.storage.open import open_store
+from argus_trainer.storage.open import open_source, open_store
+from argus_trainer.storage.store import Source
 
 
 class Gate(socketserver.ThreadingTCPServer):
@@ -33,7 +35,9 @@ class Gate(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Passage)
         self.upstream = upstream
         self.script: list[str] = []
-        """"drop": do it, lose the reply; "503", "403": answer so; "hang": never answer."""
+        """"drop": do it, lose the reply; "503", "403": answer so; "hang": never answer;
+        "short": lose the end of the reply; "damage": change its last byte."""
+        self.requests: list[bytes] = []
         self.revoked: bytes | None = None
         """An access key that is answered with 403."""
         self.num_requests = 0
@@ -52,6 +56,7 @@ class _Passage(socketserver.BaseRequestHandler):
         if not request:
             return
         self.server.num_requests += 1
+        self.server.requests.append(request)
         act = self.server.script.pop(0) if self.server.script else "pass"
         if self.server.revoked and self.server.revoked in request:
             act = "403"
@@ -62,8 +67,12 @@ class _Passage(socketserver.BaseRequestHandler):
         else:
             with socket.create_connection(self.server.upstream) as upstream:
                 upstream.sendall(request)
-                reply = upstream.recv(1 << 20)
-                if act == "pass":
+                reply = b"".join(iter(lambda: upstream.recv(1 << 20), b""))
+                if act == "short":
+                    reply = reply[:-3]
+                if act == "damage":
+                    reply = reply[:-1] + bytes([reply[-1] ^ 1])
+                if act != "drop":
                     self.request.sendall(reply)
 
     def _read_request(self) -> bytes:
@@ -96,6 +105,12 @@ def gate(s3) -> Iterator[Gate]:
         thread.join()
 
 
+@pytest.fixture(params=[open_store, open_source])
+def opened(request: pytest.FixtureRequest) -> Callable[..., Source]:
+    """Opens for reading and writing, and for reading alone: what is promised is the same."""
+    return request.param
+
+
 def test_a_lost_reply_of_put_new_is_settled_by_reading_back(s3, gate):
     store = open_store(s3.new_uri(), s3.options(endpoint=gate.endpoint))
     gate.script = ["drop"]
@@ -122,22 +137,85 @@ def test_a_busy_server_is_asked_again(s3, gate):
     assert store.get("CURRENT") == b"1"
 
 
-def test_an_outage_ends_when_tolerance_ends(s3):
+@pytest.mark.parametrize("fault", ["503", "drop", "short"])
+def test_a_read_that_fails_is_asked_again(s3, gate, opened, fault):
+    data = bytes(range(200))
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", data)
+    source = opened(uri, s3.options(endpoint=gate.endpoint))
+    (pinned,) = source.list_objects()
+    gate.script = [fault, fault, fault]
+    assert source.get("chunk", etag=pinned.etag) == data
+    gate.script = [fault, fault]
+    assert source.get_range("chunk", 10, 20, etag=pinned.etag) == data[10:20]
+    assert gate.script == []
+
+
+@pytest.mark.parametrize("num_damaged", [1, 2])
+def test_a_body_that_was_damaged_on_its_way_is_read_again(s3, gate, num_damaged):
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"whole")
+    source = open_source(uri, s3.options(endpoint=gate.endpoint))
+    gate.script = ["damage", "pass", "damage"][: 2 * num_damaged - 1]
+    assert source.get("chunk") == b"whole"
+    assert source.get("chunk") == b"whole"
+    assert gate.script == []
+
+
+def test_an_etag_that_is_no_md5_of_the_body_is_believed_after_two_reads(s3, gate, monkeypatch):
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"whole")
+    monkeypatch.setattr("argus_trainer.storage.s3_source._md5", lambda content: "other")
+    source = open_source(uri, s3.options(endpoint=gate.endpoint))
+    for _ in range(3):
+        assert source.get("chunk") == b"whole"
+    assert gate.num_requests == 4
+
+
+def test_reads_after_an_outage_are_fast_again(s3, gate):
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"1")
+    source = open_source(uri, s3.options(endpoint=gate.endpoint))
+    gate.script = ["503", "503"]
+    for _ in range(2):
+        assert source.get("chunk") == b"1"
+    agents = [b"aiobotocore" in request.lower() for request in gate.requests]
+    assert agents == [False, True, True, False]
+
+
+def test_a_token_of_the_environment_is_not_sent_with_keys_of_the_secret(s3, gate, monkeypatch):
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "nonsense")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"1")
+    assert open_source(uri, s3.options(endpoint=gate.endpoint)).get("chunk") == b"1"
+    assert gate.num_requests == 1
+    assert b"nonsense" not in gate.requests[0]
+
+
+def test_keys_of_the_environment_are_found(s3, gate, monkeypatch):
+    access, secret = "second-key", "second-secret"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setattr("argus_trainer.storage.s3._session", _new_session())
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"1")
+    options = s3.options(endpoint=gate.endpoint, credentials_directory=None)
+    assert open_source(uri, options).get("chunk") == b"1"
+    assert gate.num_requests == 1
+    assert b"Credential=second-key/" in gate.requests[0]
+
+
+def test_an_outage_ends_when_tolerance_ends(s3, opened):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
         options = s3.options(endpoint=endpoint, outage_tolerance_seconds=1)
         began = time.monotonic()
         with pytest.raises(StorageUnavailable, match="outageToleranceSeconds"):
-            open_store(s3.new_uri(), options).get("plan.json")
+            opened(s3.new_uri(), options).get("plan.json")
     assert 1 <= time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("fault", ["503", "hang"])
-def test_a_wait_ends_when_the_process_must_stop(s3, gate, fault):
+def test_a_wait_ends_when_the_process_must_stop(s3, gate, opened, fault):
     asked = threading.Event()
     options = s3.options(endpoint=gate.endpoint, outage_tolerance_seconds=600)
-    store = open_store(s3.new_uri(), options, stopping=asked.is_set)
+    store = opened(s3.new_uri(), options, stopping=asked.is_set)
     gate.script = [fault] * 100
     threading.Timer(0.3, asked.set).start()
     began = time.monotonic()
@@ -154,6 +232,8 @@ def test_wrong_keys_are_denied_at_first_contact(s3):
         store.list_objects()
     with pytest.raises(StorageDenied, match="check AWS_ACCESS_KEY_ID"):
         store.put_new("k", b"")
+    with pytest.raises(StorageDenied, match="check AWS_ACCESS_KEY_ID"):
+        open_source(s3.new_uri(), s3.options(credentials_directory=str(folder))).get("k")
 
 
 def test_rotated_keys_are_read_again(s3, gate):
@@ -165,6 +245,21 @@ def test_rotated_keys_are_read_again(s3, gate):
     s3.write_keys(folder, "second-key", "second-secret")
     store.put_new("b", b"")
     assert [entry.key for entry in store.list_objects()] == ["a", "b"]
+
+
+def test_reads_go_on_with_rotated_keys(s3, gate):
+    folder = s3.credentials()
+    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"1")
+    source = open_source(uri, s3.options(endpoint=gate.endpoint, credentials_directory=str(folder)))
+    assert source.get("chunk") == b"1"
+    gate.revoked = b"first-key"
+    s3.write_keys(folder, "second-key", "second-secret")
+    assert source.get("chunk") == b"1"
+    gate.requests.clear()
+    assert source.get("chunk") == b"1"
+    (request,) = gate.requests
+    assert b"second-key" in request
+    assert b"aiobotocore" not in request.lower()
 
 
 def test_a_refusal_after_success_is_an_outage(s3, gate):
@@ -188,7 +283,13 @@ def test_keys_that_may_only_read_are_denied_at_the_first_write(s3, gate):
 
 def test_a_bucket_that_is_not_there_is_named_with_the_way_out(s3):
     store = open_store("s3://no-such-bucket/x", s3.options())
-    for ask in (store.list_objects, lambda: store.get("k"), lambda: store.put_new("k", b"")):
+    source = open_source("s3://no-such-bucket/x", s3.options())
+    for ask in (
+        store.list_objects,
+        lambda: store.get("k"),
+        lambda: store.put_new("k", b""),
+        lambda: source.get("k"),
+    ):
         with pytest.raises(ConfigurationError, match=r"bucket no-such-bucket .* create it"):
             ask()
 
@@ -198,12 +299,17 @@ def test_absent_keys_are_named_with_the_file(s3, tmp_path):
         open_store(s3.new_uri(), s3.options(credentials_directory=str(tmp_path)))
 
 
-def test_no_keys_at_all_are_denied(s3, monkeypatch):
+def test_no_keys_at_all_are_denied(s3, opened, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     # The session of this process may hold keys that it found in the environment before.
-    monkeypatch.setattr("argus_trainer.storage.s3._session", aiobotocore.session.AioSession)
-    store = open_store(s3.new_uri(), s3.options(credentials_directory=None))
-    with pytest.raises(StorageDenied, match="secretRef"):
-        store.list_objects()
+    monkeypatch.setattr("argus_trainer.storage.s3._session", _new_session())
+    store = opened(s3.new_uri(), s3.options(credentials_directory=None))
+    for ask in (store.list_objects, lambda: store.get("k")):
+        with pytest.raises(StorageDenied, match="secretRef"):
+            ask()
+
+
+def _new_session() -> Callable[[], object]:
+    return functools.cache(aiobotocore.session.AioSession)

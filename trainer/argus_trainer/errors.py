@@ -3,7 +3,7 @@
     ArgusError
       UsageError              64   a command line or launch document that cannot be read
       DataError               65   absent, broken or changed data
-        ChangedError          65   an object that is not the pinned one any more
+        ObjectChanged         65   a pinned object is another one now
       DivergedError           70   a loss or weight that is not finite
       StuckError              71   no progress
       StorageError
@@ -35,8 +35,8 @@ class DataError(ArgusError):
     exit_code = ExitCode.DATA
 
 
-class ChangedError(DataError):
-    """An object is not the one that the plan pinned."""
+class ObjectChanged(DataError):
+    """A pinned object is another one now; `data.onChange: Repin` catches it."""
 
 
 class DivergedError(ArgusError):

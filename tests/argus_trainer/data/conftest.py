@@ -1,6 +1,6 @@
 """Builders of small datasets: a test shows only what differs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +44,8 @@ class Run:
     block_chunks: int = 2
     mix_width: int = 2
     seed: int = 42
+    data_fields: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `data` beside the uri, as in a trainingjob.yaml."""
     plan: Plan = field(init=False)
     statistics: Statistics = field(init=False)
 
@@ -65,7 +67,7 @@ class Run:
 
     @property
     def data(self) -> LaunchData:
-        return LaunchData(uri=str(self.folder))
+        return LaunchData.model_validate({"uri": str(self.folder), **self.data_fields})
 
     @property
     def rules(self) -> WindowRules:

@@ -140,7 +140,9 @@ def test_an_error_comes_at_its_place():
 def test_an_object_of_another_size_is_refused_by_name():
     with (
         Fetcher(Counted(), max_bytes=100) as fetcher,
-        pytest.raises(DataError, match=r"test://counted/3/x changed .* 3 bytes and had 4"),
+        pytest.raises(
+            DataError, match=r"test://counted/3/x changed .* size in bytes is 3 and was 4"
+        ),
     ):
         list(fetcher.ordered([pinned("3/x", 4)]))
 

@@ -1,23 +1,23 @@
 """Objects of a plan from the store: many requests at once, in order, within a number of bytes.
 
 The first byte of an object takes 100 ms on S3 and the rest of a chunk nothing, so requests
-overlap. What is on its way and what waits to be taken counts against one limit. The threads
-are daemons and own no lock while they wait: a reader that is closed leaves a request of an
-outage behind rather than wait for it.
+overlap. What is on its way and what waits to be taken counts against one limit. A reader that
+is closed leaves a request of an outage behind rather than wait for it.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from queue import SimpleQueue
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from argus_contract.plan import PinnedObject
+from argus_trainer.data.pins import MOST_CHANGES, Pins, changing, gone, look
 from argus_trainer.data.remote_file import RemoteFile
-from argus_trainer.errors import ChangedError
-from argus_trainer.storage.store import Source
+from argus_trainer.errors import ObjectChanged, ObjectNotFound
+from argus_trainer.storage.daemons import Daemons
+from argus_trainer.storage.store import ReadOnly, Source, changed
 
 NUM_THREADS = 16
 LARGE_BYTES = 64 << 20
@@ -25,7 +25,7 @@ LARGE_BYTES = 64 << 20
 CHECK_SECONDS = 0.2
 """How often a wait calls `check`."""
 
-Content = bytes | RemoteFile
+Content = ReadOnly | RemoteFile
 """An object: its bytes, or, when it is large, a file that reads them on demand."""
 
 
@@ -40,15 +40,20 @@ class Fetcher:
     within `max_bytes`, or are those of one object. What was taken is the taker's.
     """
 
-    def __init__(self, source: Source, *, max_bytes: int, num_threads: int = NUM_THREADS) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        max_bytes: int,
+        num_threads: int = NUM_THREADS,
+        pins: Pins | None = None,
+    ) -> None:
+        """With `pins` an object that changed is taken as it is now, once that is recorded."""
         self._source = source
+        self._pins = pins
         self._max_bytes = max_bytes
-        self._num_threads = num_threads
         self._most_waiting = 4 * num_threads
-        self._jobs: SimpleQueue[tuple[PinnedObject, Future[Content]] | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._closed = False
+        self._requests = Daemons(num_threads, "argus-fetch")
 
     @property
     def source(self) -> Source:
@@ -67,31 +72,42 @@ class Fetcher:
 
     def close(self) -> None:
         """Begins no request any more. Does not wait for those that are on their way."""
-        with self._lock:
-            self._closed = True
-            for _ in self._threads:
-                self._jobs.put(None)
+        self._requests.close()
 
     def fetch(self, pinned: PinnedObject) -> Content:
         """Returns one object, in the calling thread.
 
-        Raises ChangedError naming the object when it is not the pinned one, and what the source
-        raises.
+        Raises ObjectChanged naming the object when it is not the pinned one, ObjectNotFound
+        when it is gone, and what the source raises.
         """
-        if pinned.size > LARGE_BYTES:
-            return RemoteFile(self._source, pinned)
-        content = self._source.get(pinned.key, etag=pinned.etag)
+        if self._pins is None:
+            return self._fetch(pinned)
+        for _ in range(MOST_CHANGES):
+            current = self._pins.newest(pinned)
+            try:
+                return self._fetch(current)
+            except ObjectChanged:
+                self._pins.record(current, look(self._source, current))
+        raise changing(self._source, pinned)
+
+    def _fetch(self, pinned: PinnedObject) -> Content:
+        try:
+            if pinned.size > LARGE_BYTES:
+                # So that a change is found now, and not in the middle of its rows.
+                self._source.get_range(pinned.key, 0, 1, etag=pinned.etag)
+                return RemoteFile(self._source, pinned)
+            content = self._source.get(pinned.key, etag=pinned.etag)
+        except ObjectNotFound as error:
+            raise ObjectNotFound(gone(self._source, pinned)) from error
         if len(content) != pinned.size:
-            raise ChangedError(
-                f"{self._source.uri}/{pinned.key} changed under the run: it has {len(content)} "
-                f"bytes and had {pinned.size}; restore it, or start a new run with another runToken"
-            )
+            address = f"{self._source.uri}/{pinned.key}"
+            raise changed(address, found=len(content), was=pinned.size, what="size in bytes")
         return content
 
     def ordered(
         self, objects: Iterable[PinnedObject], *, check: Callable[[], None] = _go_on
     ) -> Iterator[tuple[PinnedObject, Content]]:
-        """Yields the objects with their content, in the order given.
+        """Yields the objects, as they count now, with their content, in the order given.
 
         While it waits it calls `check` five times a second, which may raise. An error of an
         object comes at its place; requests that were not begun are dropped with the iteration.
@@ -107,7 +123,7 @@ class Fetcher:
                     and len(waiting) < self._most_waiting
                     and (not waiting or held + _held(upcoming) <= self._max_bytes)
                 ):
-                    waiting.append((upcoming, self._begin(upcoming)))
+                    waiting.append((upcoming, self._requests.submit(partial(self.fetch, upcoming))))
                     held += _held(upcoming)
                     upcoming = next(todo, None)
                 pinned, reply = waiting[0]
@@ -116,36 +132,14 @@ class Fetcher:
                 waiting.popleft()
                 held -= _held(pinned)
                 # Nothing here may keep what is the taker's from now on.
-                taken = [(pinned, reply.result())]
+                content = reply.result()
+                taken = [(self._pins.newest(pinned) if self._pins else pinned, content)]
+                del content
                 del reply
                 yield taken.pop()
         finally:
             for _, reply in waiting:
                 reply.cancel()
-
-    def _begin(self, pinned: PinnedObject) -> Future[Content]:
-        job: Future[Content] = Future()
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the fetcher is closed")
-            if len(self._threads) < self._num_threads:
-                thread = threading.Thread(target=self._work, name="argus-fetch", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._jobs.put((pinned, job))
-        return job
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            pinned, reply = job
-            if self._closed:
-                reply.cancel()
-            if reply.set_running_or_notify_cancel():
-                try:
-                    reply.set_result(self.fetch(pinned))
-                except BaseException as error:
-                    reply.set_exception(error)
-            del job, reply
 
 
 def _held(pinned: PinnedObject) -> int:

@@ -59,7 +59,7 @@ def list_chunks(source: Source, data: LaunchData) -> Listed:
         )
     for entry in manifests:
         address = f"{source.uri}/{entry.key}"
-        manifest = parse_manifest(source.get(entry.key, etag=entry.etag), address)
+        manifest = parse_manifest(bytes(source.get(entry.key, etag=entry.etag)), address)
         if manifest is not None:
             return _from_manifest(source.uri, entry, manifest, listing, data)
     return _from_files(source, listing, data)

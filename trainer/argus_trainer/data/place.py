@@ -1,7 +1,12 @@
 """Rows of a chunk onto its steps: at most one row for each server and step.
 
-The last row wins, as a re-sent row is newer. A row outside its chunk's own time is left out:
-it could carry the future of a split into the past.
+The rules, in this order; each row that does not count is counted:
+* A row outside its chunk's own time is left out, late or of the future: it could carry the
+  future of a split into the past.
+* A row of a server without a code is left out: training never saw it.
+* A row without a value of every target was not observed.
+* Of the rows of one server and step the one that stands last in the file counts: a row that
+  was sent again is the newer one. The order of rows means nothing else.
 """
 
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from argus_trainer.data.decode import Columns
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """Rows that count."""
+    """Rows that count, sorted by server and step."""
 
     rows: NDArray[np.int64]
     """[k] indices into the chunk's rows."""
@@ -24,10 +29,20 @@ class Placed:
     steps: NDArray[np.int64]
     """[k] steps from the chunk's first one."""
     duplicates: int
-    outside: int
+    """Rows that a later one of their server and step replaced."""
+    late: int
+    """Rows from before the chunk's time."""
+    future: int
+    """Rows from after it."""
+    unsorted: int
+    """Rows that stand behind a newer one of their server; they count all the same."""
     without_target: int
     unknown: int
     """Rows of servers that have no code."""
+
+    @property
+    def outside(self) -> int:
+        return self.late + self.future
 
 
 def place(
@@ -40,27 +55,35 @@ def place(
     """Returns the rows that count of a chunk with the steps [start, end).
 
     `codes` has the code of each of `columns.servers.values`, -1 for unknown ones. The targets
-    are the last `num_targets` of the values: a row without one of them was not observed.
+    are the last `num_targets` of the values.
     """
     start, end = steps
-    num_servers = int(codes.max(initial=-1)) + 1
+    num_steps, num_servers = end - start, int(codes.max(initial=-1)) + 1
     server = codes[columns.servers.codes] if len(codes) else columns.servers.codes
     step = columns.micros // (cadence_seconds * MICROS) - start
-    inside = (step >= 0) & (step < end - start)
+    late, future = step < 0, step >= num_steps
+    inside = ~(late | future)
     known = server >= 0
     targets = columns.values[:, columns.values.shape[1] - num_targets :]
     has_targets = ~np.isnan(targets).any(axis=1)
     rows = np.flatnonzero(inside & known & has_targets)
-    newest = np.full(num_servers * (end - start), -1, dtype=np.int64)
+    newest = np.full(num_servers * num_steps, -1, dtype=np.int64)
     # Of indices that repeat, NumPy keeps what is assigned last.
-    newest[server[rows] * (end - start) + step[rows]] = rows
+    newest[server[rows] * num_steps + step[rows]] = rows
     kept = newest[newest >= 0]
     return Placed(
         rows=kept,
         servers=server[kept],
         steps=step[kept],
-        duplicates=len(rows) - len(kept),
-        outside=int((~inside).sum()),
-        without_target=int((inside & ~has_targets).sum()),
-        unknown=int((inside & ~known).sum()),
+        duplicates=columns.duplicates + len(rows) - len(kept),
+        late=columns.late + int(np.count_nonzero(late)),
+        future=columns.future + int(np.count_nonzero(future)),
+        unsorted=_descents(kept, server[kept]),
+        without_target=int(np.count_nonzero(inside & known & ~has_targets)),
+        unknown=int(np.count_nonzero(inside & ~known)),
     )
+
+
+def _descents(rows: NDArray[np.int64], servers: NDArray[np.int64]) -> int:
+    """Returns how many rows stand in the file before the row that is older than they."""
+    return int(np.count_nonzero((np.diff(rows) < 0) & (np.diff(servers) == 0)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from argus_contract.data_spec import NOT_METRICS, Aggregate, DataRules
+from argus_contract.data_spec import NO_METRICS, Aggregate, DataRules
 from argus_contract.decimals import value_of
 from argus_trainer.data.schema import CALENDAR, zone_of
 from argus_trainer.errors import ConfigurationError, DataError
@@ -57,7 +57,7 @@ class Rules:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that `data.columns` lists: inputs even when the guide does not know them."""
-        return tuple(name for name in self.own_names if name not in NOT_METRICS)
+        return tuple(name for name in self.own_names if name not in NO_METRICS)
 
     def names_in(self, file: str, columns: Sequence[str]) -> dict[str, str]:
         """Returns Argus's name to the file's, for the file `file` with these columns.

@@ -81,7 +81,9 @@ def make_statistics(
         targets=[TargetScaling(name) for name in names],
     )
     metrics = (*measured, *names)
-    cadence = cadence_of(_decoded(first, metrics, present), first.name)
+    cadence = reading.cadence_seconds or cadence_of(_decoded(first, metrics, present), first.name)
+    if cadence is None:
+        raise DataError(f"{first.name} shows no cadence: no server has two rows")
     num_objects = plan.split.validation_end
     for index, pinned in enumerate(plan.objects[:num_objects]):
         chunk = _opened(store, pinned, reading)

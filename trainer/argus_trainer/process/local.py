@@ -55,7 +55,7 @@ def launch_of(request: Request) -> Launch:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UsageError(f"--target {twice[0]} is given twice: name it once")
-    check_address("--dataset", request.dataset)
+    check_address("--dataset", request.dataset, reading=True)
     check_folder("--output", request.output)
     data_uri = _absolute(request.dataset)
     if "://" not in data_uri and not Path(data_uri).is_dir():

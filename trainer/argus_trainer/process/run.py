@@ -28,7 +28,7 @@ from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
-from argus_trainer.errors import ArgusError, ChangedError, ConfigurationError
+from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged
 from argus_trainer.process.earlier import metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.ledger import Ledger
@@ -233,8 +233,8 @@ def _way_out_before_training(run_store: Store) -> Iterator[None]:
     """Says how a run goes on whose data changed after its plan and before its first step."""
     try:
         yield
-    except ChangedError as error:
-        raise ChangedError(
+    except ObjectChanged as error:
+        raise ObjectChanged(
             f"{error}; nothing is trained yet: to plan anew with the data of now, delete "
             f"{run_store.uri}/ and start the run again"
         ) from error

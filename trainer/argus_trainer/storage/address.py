@@ -7,13 +7,16 @@ from urllib.parse import unquote, urlsplit
 from argus_trainer.errors import UsageError
 
 
-def fault_of_address(uri: str) -> str | None:
-    """Returns what is wrong with `uri` and the way out, None for one that may work."""
+def fault_of_address(uri: str, *, reading: bool = False) -> str | None:
+    """Returns what is wrong with `uri` and the way out, None for one that may work.
+
+    What is only read may stand in any store that fsspec knows.
+    """
     if not uri.strip():
         return "names no place: use a folder or s3://bucket/prefix"
     if uri.startswith("s3://"):
         return None if urlsplit(uri).netloc else "names no bucket: use s3://bucket/prefix"
-    if "://" in uri and not uri.startswith("file://"):
+    if "://" in uri and not uri.startswith("file://") and not reading:
         return "is no known address: use s3://bucket/prefix or a local folder"
     return None
 
@@ -25,9 +28,9 @@ def folder_of(uri: str) -> Path | None:
     return Path(unquote(urlsplit(uri).path) if uri.startswith("file://") else uri)
 
 
-def check_address(option: str, address: str) -> None:
+def check_address(option: str, address: str, *, reading: bool = False) -> None:
     """Raises UsageError, which names the option, for an address that can be no place."""
-    fault = fault_of_address(address)
+    fault = fault_of_address(address, reading=reading)
     if fault:
         raise UsageError(f"{option} {address!r} {fault}")
 

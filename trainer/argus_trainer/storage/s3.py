@@ -1,5 +1,7 @@
 """A store on S3 or a server that speaks its protocol; the only importer of s3fs.
 
+Many objects are read faster by `S3Source`, which leaves to this store whatever goes wrong.
+
 s3fs holds the session and the event loop; requests go through its client and never through
 its directory cache or its own retries, so that a listing is always the truth, a failure is
 judged once (`faults.py`) and a waiting call can be stopped. An object travels in one request
@@ -38,7 +40,7 @@ from argus_trainer.storage.credentials import (
 )
 from argus_trainer.storage.faults import Fault, fault_of
 from argus_trainer.storage.patience import Patience, never
-from argus_trainer.storage.store import ObjectInfo, changed, whole_range
+from argus_trainer.storage.store import ObjectInfo, changed, too_short, whole_range
 
 T = TypeVar("T")
 Client = Any
@@ -77,6 +79,34 @@ class S3Store:
     def uri(self) -> str:
         return self._uri
 
+    @property
+    def bucket(self) -> str:
+        return self._bucket
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of the bucket begin with: empty, or ending in a slash."""
+        return self._prefix
+
+    @property
+    def region(self) -> str | None:
+        """The region that was given, or else that of AWS's own variables and files."""
+        return self._options.region or _session().get_config_variable("region")
+
+    def keys_now(self) -> Credentials | None:
+        """Returns the keys to sign with: of the folder, or as AWS's own chain finds them.
+
+        The chain: variables, profiles, web identity, a container's or an instance's metadata.
+        None when there are none, or when they cannot be asked for now.
+        """
+        if self._credentials is not None:
+            return self._credentials
+        try:
+            found = asyncio.run_coroutine_threadsafe(_chain(), self._filesystem.loop)
+            return found.result(timeout=CONNECT_SECONDS)
+        except (*_FAILURES, TimeoutError):
+            return None
+
     def list_objects(self, prefix: str = "") -> list[ObjectInfo]:
         return sorted(self._listed(prefix), key=lambda entry: entry.key)
 
@@ -89,7 +119,16 @@ class S3Store:
 
     def _read(self, key: str, etag: str | None, **options: str) -> bytes:
         async def call(client: Client) -> bytes:
-            reply = await client.get_object(Bucket=self._bucket, Key=self._prefix + key, **options)
+            try:
+                reply = await client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, **options
+                )
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                    raise too_short(
+                        f"{self._uri}/{key}", options["Range"].replace("=", " ")
+                    ) from error
+                raise
             async with reply["Body"] as body:
                 found = bare(reply["ETag"])
                 if etag is not None and found != etag:
@@ -251,7 +290,14 @@ class S3Store:
             secret=keys and keys.secret_key,
             token=keys and keys.session_token,
             endpoint_url=self._options.endpoint,
-            client_kwargs={"region_name": self._options.region} if self._options.region else {},
+            client_kwargs={
+                name: value
+                for name, value in (
+                    ("region_name", self._options.region),
+                    ("verify", self._options.ca_bundle),
+                )
+                if value
+            },
             config_kwargs={
                 "s3": {"addressing_style": style},
                 "retries": {"max_attempts": 0},
@@ -272,6 +318,14 @@ class S3Store:
 def _session() -> Any:
     """The session that all stores share: parsing S3's description costs 0.3 s each time."""
     return aiobotocore.session.AioSession()
+
+
+async def _chain() -> Credentials | None:
+    found = await _session().get_credentials()
+    keys = found and await found.get_frozen_credentials()
+    return keys and Credentials(
+        access_key=keys.access_key, secret_key=keys.secret_key, session_token=keys.token
+    )
 
 
 async def _answered(filesystem: s3fs.S3FileSystem, call: Callable[[Client], Awaitable[T]]) -> T:

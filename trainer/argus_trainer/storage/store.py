@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from argus_trainer.errors import ChangedError, DataError
+from argus_trainer.errors import DataError, ObjectChanged
+
+ReadOnly = bytes | memoryview
+"""Bytes of one dimension; a view saves a copy of what another library holds."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
     """One object of a listing."""
 
@@ -34,10 +37,10 @@ class Source(Protocol):
         """Returns the objects whose key starts with `prefix`, sorted by key; deep."""
         ...
 
-    def get(self, key: str, *, etag: str | None = None) -> bytes:
+    def get(self, key: str, *, etag: str | None = None) -> ReadOnly:
         """Returns a whole object.
 
-        Raises ObjectNotFound; ChangedError when `etag` is given and the object is another one now.
+        Raises ObjectNotFound; ObjectChanged when `etag` is given and the object is another one now.
         """
         ...
 
@@ -51,6 +54,10 @@ class Source(Protocol):
 
 class Store(Source, Protocol):
     """Objects under one prefix that are also written."""
+
+    def get(self, key: str, *, etag: str | None = None) -> bytes:
+        """Returns a whole object, as `Source.get` does."""
+        ...
 
     def put_new(self, key: str, data: bytes) -> None:
         """Writes an object that must not exist yet (If-None-Match: *).
@@ -69,19 +76,25 @@ class Store(Source, Protocol):
         ...
 
 
-def changed(address: str, *, found: object, was: object) -> ChangedError:
+def changed(address: str, *, found: object, was: object, what: str = "ETag") -> ObjectChanged:
     """Returns the error for a pinned object that is another one now."""
-    return ChangedError(
-        f"{address} changed under the run: its ETag is {found} and was {was}; restore it, or "
-        "start a new run with another runToken"
+    return ObjectChanged(
+        f"{address} changed under the run: its {what} is {found} and was {was} when the run was "
+        "planned; restore it, or start a new run with another runToken, and with data.onChange "
+        "Repin if its writer goes on"
+    )
+
+
+def too_short(address: str, wanted: str) -> DataError:
+    """Returns the error for an object that ends before the bytes that are `wanted`."""
+    return DataError(
+        f"{address} is shorter than it was: {wanted} are not there; restore it, or start a new "
+        "run with another runToken"
     )
 
 
 def whole_range(data: bytes, address: str, start: int, end: int) -> bytes:
     """Returns `data` when it is all of [start, end). Raises DataError."""
     if len(data) != end - start:
-        raise DataError(
-            f"{address} ends after {start + len(data)} bytes and {end} were expected: it was "
-            "damaged or replaced; write it again"
-        )
+        raise too_short(address, f"bytes {start}-{end - 1}")
     return data
