@@ -181,6 +181,10 @@ def test_the_longest_name_makes_a_valid_job_name() -> None:
         (data(window={"endOffsetSeconds": 60}), "needs window.lookbackSeconds"),
         (data(window={"endOffsetSeconds": 60, "end": MAY}), "needs window.lookbackSeconds"),
         (data(window={"start": MAY, "end": MAY}), "must lie before window.end"),
+        (
+            data(window={"start": "2026-05-01T00:00:00.2Z", "end": "2026-05-01T00:00:00.7Z"}),
+            "must lie before window.end",
+        ),
         (data(window={"start": "2026-05-01T00:00:00"}), "needs a zone"),
         (data(split={"validationPercent": 50, "holdoutPercent": 41}), "less than 10 percent"),
         (data(split={"validationPercent": 81}), "validationPercent"),
