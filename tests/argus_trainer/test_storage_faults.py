@@ -36,7 +36,7 @@ class Gate(socketserver.ThreadingTCPServer):
         self.upstream = upstream
         self.script: list[str] = []
         """"drop": do it, lose the reply; "503", "403": answer so; "hang": never answer;
-        "short": lose the end of the reply; "damage": change its last byte."""
+        "short": lose the end of the reply."""
         self.requests: list[bytes] = []
         self.revoked: bytes | None = None
         """An access key that is answered with 403."""
@@ -70,8 +70,6 @@ class _Passage(socketserver.BaseRequestHandler):
                 reply = b"".join(iter(lambda: upstream.recv(1 << 20), b""))
                 if act == "short":
                     reply = reply[:-3]
-                if act == "damage":
-                    reply = reply[:-1] + bytes([reply[-1] ^ 1])
                 if act != "drop":
                     self.request.sendall(reply)
 
@@ -148,25 +146,6 @@ def test_a_read_that_fails_is_asked_again(s3, gate, opened, fault):
     gate.script = [fault, fault]
     assert source.get_range("chunk", 10, 20, etag=pinned.etag) == data[10:20]
     assert gate.script == []
-
-
-@pytest.mark.parametrize("num_damaged", [1, 2])
-def test_a_body_that_was_damaged_on_its_way_is_read_again(s3, gate, num_damaged):
-    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"whole")
-    source = open_source(uri, s3.options(endpoint=gate.endpoint))
-    gate.script = ["damage", "pass", "damage"][: 2 * num_damaged - 1]
-    assert source.get("chunk") == b"whole"
-    assert source.get("chunk") == b"whole"
-    assert gate.script == []
-
-
-def test_an_etag_that_is_no_md5_of_the_body_is_believed_after_two_reads(s3, gate, monkeypatch):
-    open_store(uri := s3.new_uri(), s3.options()).put("chunk", b"whole")
-    monkeypatch.setattr("argus_trainer.storage.s3_source._md5", lambda content: "other")
-    source = open_source(uri, s3.options(endpoint=gate.endpoint))
-    for _ in range(3):
-        assert source.get("chunk") == b"whole"
-    assert gate.num_requests == 4
 
 
 def test_reads_after_an_outage_are_fast_again(s3, gate):

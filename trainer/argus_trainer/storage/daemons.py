@@ -13,6 +13,15 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class _Thread(threading.Thread):
+    """One of these."""
+
+
+def is_daemon() -> bool:
+    """Returns whether this thread is one of `Daemons`: a call may take its time in it."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
 class _Job(Generic[T]):
     def __init__(self, call: Callable[[], T]) -> None:
         self.call = call
@@ -36,7 +45,7 @@ class Daemons:
     def __init__(self, num_threads: int, name: str) -> None:
         self._num_threads, self._name = num_threads, name
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[_Thread] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -48,7 +57,7 @@ class Daemons:
                 job.drop()
                 return job.reply
             if len(self._threads) < self._num_threads:
-                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                thread = _Thread(target=self._work, name=self._name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
             self._jobs.put(job)
