@@ -262,6 +262,33 @@ def test_a_page_that_is_damaged_is_named() -> None:
         )
 
 
+def test_one_bit_that_changed_in_a_chunk_of_ours_never_changes_a_value(write, rows) -> None:
+    (path,) = write(rows(chunks=1)).glob("*/*.parquet")
+    whole = path.read_bytes()
+    metrics = ["cpu_user_pct", "mem_used_pct", "load_average"]
+
+    def columns(content: bytes) -> Columns:
+        return ChunkFile("bucket/chunk", content, PLAIN).columns(
+            metrics, status=False, profile=False
+        )
+
+    expected, noticed = columns(whole), 0
+    rng = np.random.default_rng(4)
+    for place in rng.integers(0, len(whole), 60):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        try:
+            found = columns(bytes(content))
+        except DataError:
+            noticed += 1
+        else:
+            # A bit of what nobody reads: the author's name, say.
+            np.testing.assert_array_equal(found.values, expected.values)
+            np.testing.assert_array_equal(found.micros, expected.micros)
+            assert found.servers.values == expected.servers.values
+    assert noticed > 20
+
+
 def test_the_order_of_columns_and_their_types_may_differ_between_files() -> None:
     table = pa.table(three_rows(mem_used_pct=[4, 5, 6]))
     turned = table.select(["mem_used_pct", "cpu_user_pct", "server_name", "timestamp"])

@@ -119,7 +119,7 @@ class ChunkFile:
         self._rules = rules
         self._source = _arrow_file(content)
         try:
-            self._file = pq.ParquetFile(self._source)
+            self._file = pq.ParquetFile(self._source, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{name} is no Parquet file: {error}: write it again") from error
         self._schema: pa.Schema = self._file.schema_arrow
@@ -196,6 +196,7 @@ class ChunkFile:
         return pq.ParquetFile(
             self._source,
             metadata=self._file.metadata,
+            page_checksum_verification=True,
             read_dictionary=[self._names[name] for name in text if self._is_text(name)],
         )
 

@@ -5,8 +5,8 @@ The fast client makes one try and judges nothing: whatever goes wrong, the same 
 stops when it should. So there is one judge, and the worst of an odd server is that reads are as
 slow as its own. Listings are the judge's too.
 
-A body is checked by its length. Its MD5 is not: where the ETag is one, comparing it takes three
-times the processor time of the read itself, and chunks carry checksums of their pages.
+A body is checked by its length. Its MD5 is not, where the ETag is one: that makes a read cost
+three times the processor time, and Argus's chunks carry checksums of their pages.
 """
 
 import ipaddress
