@@ -210,7 +210,7 @@ def _kept(snapshot: Snapshot) -> StepManifest:
 
 
 def measure_epochs(run: Run) -> dict[str, float]:
-    fabric = make_fabric(gpus=0, threads=NUM_THREADS_OF_TORCH)
+    fabric = make_fabric(gpus=0, threads=NUM_THREADS_OF_TORCH, deterministic=True)
     resident = run.dataset(resident=True)
     for _ in resident.training_batches(0):
         pass  # now it holds all blocks
