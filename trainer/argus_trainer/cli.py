@@ -1,4 +1,4 @@
-"""The command `argus`: generate, import and train, on one machine; run, in a pod.
+"""The command `argus`: generate, import, plan and train, on one machine; run, in a pod.
 
 Nothing heavy is imported here: `argus --help` answers at once. Errors are one line on
 stderr, and the exit codes are those of the contract.
@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from argus_contract.exit_codes import ExitCode
 from argus_trainer.errors import ArgusError
 from argus_trainer.ingest.command import import_
-from argus_trainer.process.command import run, train
+from argus_trainer.process.command import plan, run, train
 from argus_trainer.simulate.command import generate
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("generate")(generate)
 app.command("import")(import_)
+app.command("plan")(plan)
 app.command("train")(train)
 app.command("run")(run)
 

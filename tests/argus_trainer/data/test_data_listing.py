@@ -90,6 +90,14 @@ def test_footers_tell_the_same_times_however_they_were_written(
     assert found.objects[0].start == frame["timestamp"].min()
 
 
+def test_times_of_all_row_groups_count(rows: Rows, tmp_path: Path) -> None:
+    frame = rows(servers=["a"], chunks=10)
+    put(frame, tmp_path / "all.parquet", row_group_size=7)
+    found = listed(tmp_path)
+    assert found.objects[0].start == frame["timestamp"].min()
+    assert len(found.objects) == 10
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_times_of_any_unit_and_zone_are_instants(
@@ -101,6 +109,16 @@ def test_times_of_any_unit_and_zone_are_instants(
     found = listed(tmp_path)
     assert found.objects[0].start == pd.Timestamp("2026-03-02T00:00Z")
     assert found.objects[-1].end == pd.Timestamp("2026-03-02T20:00Z")
+
+
+def test_whole_numbers_and_texts_are_times_too(rows: Rows, tmp_path: Path) -> None:
+    frame = rows(servers=["a"], chunks=10)
+    times = frame["timestamp"]
+    for name, column in (("number", times.astype("int64") // 10**6), ("text", times.astype(str))):
+        put(frame.assign(timestamp=column), tmp_path / name / "all.parquet")
+        found = listed(tmp_path / name)
+        assert found.objects[0].start == times.min()
+        assert len(found.objects) == 10
 
 
 def test_a_footer_longer_than_the_tail_is_read_as_well(rows: Rows, tmp_path: Path) -> None:

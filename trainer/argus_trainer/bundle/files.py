@@ -118,6 +118,8 @@ def _training_info(content: BundleContent) -> dict[str, object]:
             "window_start": _text(plan.window.start),
             "window_end": _text(plan.window.end),
         },
+        "exact_resume": content.final.inexact_reason is None,
+        "exact_resume_reason": content.final.inexact_reason,
         "state": {
             "claim": content.final.id.claim,
             "step": content.final.id.step,

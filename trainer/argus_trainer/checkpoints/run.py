@@ -24,6 +24,14 @@ class RunStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def plan(self) -> Plan | None:
+        """Returns the run's plan, if one was made."""
+        return self._stored(layout.PLAN, Plan)
+
+    def statistics(self) -> Statistics | None:
+        """Returns the run's statistics, if they were made."""
+        return self._stored(layout.STATISTICS, Statistics)
+
     def plan_or(self, make: Callable[[], Plan]) -> Plan:
         """Returns the run's plan; calls `make` if there is none yet."""
         return self._once(layout.PLAN, Plan, make)
@@ -33,11 +41,16 @@ class RunStore:
         return self._once(layout.STATISTICS, Statistics, make)
 
     def _once(self, key: str, kind: type[M], make: Callable[[], M]) -> M:
-        try:
-            return read(self._store, key, kind)
-        except ObjectNotFound:
-            pass
+        stored = self._stored(key, kind)
+        if stored is not None:
+            return stored
         # If another pod was faster, its record is the run's.
         with suppress(ObjectExists):
             write_new(self._store, key, make())
         return read(self._store, key, kind)
+
+    def _stored(self, key: str, kind: type[M]) -> M | None:
+        try:
+            return read(self._store, key, kind)
+        except ObjectNotFound:
+            return None

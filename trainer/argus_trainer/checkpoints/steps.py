@@ -102,11 +102,19 @@ class Steps:
         return manifest
 
     def finalize(
-        self, claim: Claim, step_id: StepId, *, run_key: str, bundle_name: str, windows_digest: str
+        self,
+        claim: Claim,
+        step_id: StepId,
+        *,
+        run_key: str,
+        bundle_name: str,
+        windows_digest: str,
+        inexact_reason: str | None = None,
     ) -> Final:
         """Names the one state that is published and returns the record that stands.
 
-        If another attempt was first, its choice is the run's. Raises SupersededError.
+        `inexact_reason` says why the plan alone would not lead to it. If another attempt was
+        first, its choice is the run's. Raises SupersededError.
         """
         self._refuse_superseded(claim)
         final = Final(
@@ -115,6 +123,7 @@ class Steps:
             manifest_sha256=hashlib.sha256(self._store.get(step_id.manifest)).hexdigest(),
             bundle_name=bundle_name,
             windows_digest=windows_digest,
+            inexact_reason=inexact_reason,
         )
         try:
             write_new(self._store, layout.FINAL, final)

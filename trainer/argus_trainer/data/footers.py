@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from argus_trainer.data.clock import MICROS, instants
 from argus_trainer.data.spans import TimedObject
 from argus_trainer.errors import DataError
 from argus_trainer.storage.store import ObjectInfo, Source
@@ -102,16 +102,10 @@ def _stated(metadata: pq.FileMetaData, index: int) -> tuple[int, int] | None:
 def _read(source: Source, info: ObjectInfo, column: str, name: str) -> tuple[int, int]:
     content = source.get(info.key, etag=info.etag)
     try:
-        values: Any = pq.read_table(pa.BufferReader(content), columns=[column]).column(column)
-        if not pa.types.is_timestamp(values.type):
-            values = pc.cast(values, pa.timestamp("us", tz="UTC"))
-        bounds: Any = pc.min_max(pc.floor_temporal(values, unit="second"))
-        first, last = (
-            bounds[which].cast(pa.timestamp("s")).cast(pa.int64()).as_py()
-            for which in ("min", "max")
-        )
+        values = pq.read_table(pa.BufferReader(content), columns=[column]).column(column)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: column {column} holds no times: {error}") from error
-    if first is None:
+        raise DataError(f"{name} cannot be decoded: {error}: write it again") from error
+    micros = instants(values.drop_null(), f"{name}: column {column}")
+    if not len(micros):
         raise DataError(f"{name}: no row has a {column}: write the object again or remove it")
-    return first, last
+    return int(micros.min()) // MICROS, int(micros.max()) // MICROS

@@ -1,10 +1,15 @@
-"""`argus run` and `argus train`: one engine, started by a pod or by a person."""
+"""`argus run` and `argus train`: one engine, started by a pod or by a person.
 
+`argus plan` takes the same options as `argus train`, so that one word changes.
+"""
+
+import inspect
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -14,10 +19,13 @@ from argus_contract import names
 from argus_contract.data_spec import OnChange
 from argus_contract.launch import Launch
 from argus_contract.spec import TrainingMode
-from argus_trainer.errors import UsageError
+from argus_trainer.errors import ArgusError, UsageError
 from argus_trainer.process import reading
 from argus_trainer.process.stop import Stop
 from argus_trainer.wording import problems_of
+
+if TYPE_CHECKING:
+    from argus_trainer.process.local import Request
 
 DEFAULT_DATASET = "./training/"
 TRAINING_PANEL, SAVING_PANEL = "Training", "Saving"
@@ -57,7 +65,7 @@ def run() -> None:
     )
 
 
-def train(
+def _request(
     dataset_argument: Annotated[
         str | None, typer.Argument(metavar="[DATASET]", help="Same as --dataset.")
     ] = None,
@@ -140,14 +148,9 @@ def train(
     period_seconds: Annotated[
         int, typer.Option(min=1, help="Save at least so often.", rich_help_panel=SAVING_PANEL)
     ] = 60,
-) -> None:
-    """Train a model on recorded metrics. Started again, it goes on where it was."""
-    stop = Stop()
-    stop.listen()
-    from argus_trainer.process.local import Request, launch_of
-    from argus_trainer.process.options import in_options
-    from argus_trainer.process.run import run as run_launch
-    from argus_trainer.process.surroundings import Surroundings
+) -> "Request":
+    """Returns what a person asked for; this signature is that of `argus train` and `argus plan`."""
+    from argus_trainer.process.local import Request
     from argus_trainer.storage.environment import storage_from_environment
 
     if memory_budget is not None and not streaming:
@@ -164,7 +167,7 @@ def train(
     }
     if target:
         model["targets"] = [{"name": name} for name in target]
-    request = Request(
+    return Request(
         dataset=_dataset_of(dataset_argument, dataset),
         output=output,
         data={
@@ -196,6 +199,17 @@ def train(
         fresh=fresh,
         storage=storage_from_environment(),
     )
+
+
+def _train(request: "Request") -> None:
+    """Train a model on recorded metrics. Started again, it goes on where it was."""
+    stop = Stop()
+    stop.listen()
+    from argus_trainer.process.local import launch_of
+    from argus_trainer.process.options import in_options
+    from argus_trainer.process.run import run as run_launch
+    from argus_trainer.process.surroundings import Surroundings
+
     raise typer.Exit(
         run_launch(
             launch_of(request),
@@ -206,6 +220,40 @@ def train(
             ),
         )
     )
+
+
+def _plan(request: "Request") -> None:
+    """Show what `argus train` with the same options would do. Writes nothing, needs no GPU."""
+    from argus_trainer.process.local import launch_of
+    from argus_trainer.process.options import in_options
+    from argus_trainer.process.planning import show
+
+    try:
+        # A new token would be written for --fresh.
+        launch = launch_of(replace(request, fresh=False))
+        show(launch, typer.echo, anew=request.fresh)
+    except ArgusError as error:
+        raise type(error)(in_options(str(error))) from error
+
+
+def _with_options(act: Callable[["Request"], None]) -> Callable[..., None]:
+    """Returns the command that does `act`, with the options of a run."""
+
+    def command(**options: Any) -> None:
+        act(_request(**options))
+
+    command.__doc__ = act.__doc__
+    # What typer reads the options from.
+    signature = inspect.signature(_request)
+    command.__dict__["__signature__"] = signature.replace(return_annotation=None)
+    command.__annotations__ = {
+        name: kind for name, kind in _request.__annotations__.items() if name != "return"
+    }
+    return command
+
+
+train = _with_options(_train)
+plan = _with_options(_plan)
 
 
 def _dataset_of(argument: str | None, option: str | None) -> str:

@@ -26,6 +26,7 @@ from argus_trainer.bundle.publish import artifact_of, find_published, reserve_na
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.plan import make_plan
+from argus_trainer.data.preview import preview
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
 from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged
@@ -116,6 +117,8 @@ class Journey:
         with _way_out_before_training(run_store):
             statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
         self.report.data(_data_status(plan, statistics))
+        for line in preview(plan, launch, sample=None, statistics=statistics):
+            surroundings.say(f"[PLAN] {line}")
         stop.check()
 
         # Seconds of imports: not before it is known that they are needed.
