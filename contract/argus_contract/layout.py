@@ -5,8 +5,9 @@ Nothing but `CURRENT` is ever overwritten; every "only one may win" is a PUT wit
 """
 
 import re
+from datetime import UTC, datetime
 
-from argus_contract.model import Model
+from argus_contract.model import Model, Time
 
 PLAN = "plan.json"
 STATISTICS = "statistics.json"
@@ -14,14 +15,19 @@ FINAL = "final.json"
 CLAIMS = "claims/"
 STEPS = "steps/"
 REPINS = "repins/"
+RECORDS = "stats/"
+"""Below the checkpoint prefix itself: statistics of objects, shared by its runs."""
 PUBLISHED = "published/"
 BUNDLE_NAMES = "bundle-names/"
 CURRENT = "CURRENT"
 BUNDLE_MANIFEST = "MANIFEST.json"
 
+_TIME = "%Y%m%dT%H%M%S"
+
 _CLAIM = re.compile(r"^claims/(\d{6})(-end)?\.json$")
 _STEP = re.compile(r"^steps/(\d{6})-(\d{12})\.(json|safetensors)$")
 _REPIN = re.compile(r"^repins/(\d{6})\.json$")
+_RECORDS = re.compile(r"^stats/([0-9a-f]{32})/(\d{8}T\d{6})-(\d{8}T\d{6})-([0-9a-f]{16})\.json$")
 _PUBLISHED = re.compile(r"^published/(\d{8})\.json$")
 
 
@@ -73,6 +79,42 @@ def repin(number: int) -> str:
 def repin_number(key: str) -> int | None:
     match = _REPIN.match(key)
     return int(match[1]) if match else None
+
+
+class RecordPack(Model):
+    """Identity of a pack of statistics of objects: a cache, which may be deleted at any time."""
+
+    scope: str
+    """Digest of the dataset's address and of how it is read."""
+    start: Time
+    """First instant of the pack's objects: a run reads only packs of its own time."""
+    end: Time
+    digest: str
+    """Of the index."""
+
+    @property
+    def index(self) -> str:
+        """Key of the index: the pack counts once it stands."""
+        return f"{self._stem}.json"
+
+    @property
+    def tensors(self) -> str:
+        """Key of the tensors, written before the index."""
+        return f"{self._stem}.safetensors"
+
+    @classmethod
+    def from_index(cls, key: str) -> "RecordPack | None":
+        """Returns the pack of an index's key, or None for another key."""
+        match = _RECORDS.match(key)
+        if not match:
+            return None
+        start, end = (datetime.strptime(match[n], _TIME).replace(tzinfo=UTC) for n in (2, 3))
+        return cls(scope=match[1], start=start, end=end, digest=match[4])
+
+    @property
+    def _stem(self) -> str:
+        times = f"{self.start.strftime(_TIME)}-{self.end.strftime(_TIME)}"
+        return f"{RECORDS}{self.scope}/{times}-{self.digest}"
 
 
 def published(number: int) -> str:

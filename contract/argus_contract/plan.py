@@ -93,6 +93,8 @@ class TargetStatistics(Model):
     """For servers that training never saw."""
     servers: tuple[Scaler, ...]
     """One per entry of `Statistics.servers`."""
+    fleet_spread: Annotated[float, Field(gt=0)]
+    """Of the fleet, for servers that training never saw."""
     spreads: tuple[Annotated[float, Field(gt=0)], ...]
     """Of each server, in the metric's own unit: what an error is measured against in the loss."""
     resolution: Annotated[float, Field(gt=0)] = 0.01
@@ -123,8 +125,12 @@ class Statistics(Model):
     time_zone: str = "UTC"
     """IANA name of the zone in which the calendar inputs are told."""
     rows: int
+    """Of the training part, as they count."""
     servers: tuple[str, ...]
     """Vocabulary, sorted: position is the code."""
+    unseen_servers: tuple[str, ...] = ()
+    """Servers of the validation part that training never saw, sorted. Their codes follow those
+    of `servers`; they have the fleet's scale and the profile of their name."""
     states: tuple[str, ...]
     """Vocabulary of the status column, sorted; empty when the data has none."""
     profiles: tuple[str, ...]

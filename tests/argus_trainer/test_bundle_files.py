@@ -116,6 +116,7 @@ def statistics() -> Statistics:
                 name=name,
                 fleet=Scaler(center=2, scale=1.5),
                 servers=(Scaler(center=1, scale=1.1), Scaler(center=4, scale=2.5)),
+                fleet_spread=1.5,
                 spreads=(1.0, 2.0),
             )
             for name in TARGETS

@@ -1,6 +1,6 @@
 """Builders of small datasets: a test shows only what differs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,9 @@ from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_dataset
 from argus_trainer.data.dataset import Dataset
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.plan import make_plan
+from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.windows import WindowRules
@@ -44,8 +46,11 @@ class Run:
     block_chunks: int = 2
     mix_width: int = 2
     seed: int = 42
-    data_fields: Mapping[str, object] = field(default_factory=dict)
-    """Fields of `data` beside the uri, as in a trainingjob.yaml."""
+    rules_of_data: dict[str, object] = field(default_factory=dict)
+    """Fields of `data` beside the uri."""
+    kept_in: str = "checkpoints"
+    said: list[str] = field(default_factory=list)
+    """What the cache of records had to say."""
     plan: Plan = field(init=False)
     statistics: Statistics = field(init=False)
 
@@ -67,7 +72,7 @@ class Run:
 
     @property
     def data(self) -> LaunchData:
-        return LaunchData.model_validate({"uri": str(self.folder), **self.data_fields})
+        return LaunchData(uri=str(self.folder), **self.rules_of_data)
 
     @property
     def rules(self) -> WindowRules:
@@ -94,15 +99,25 @@ class Run:
             update={"block_chunks": self.block_chunks, "mix_width": self.mix_width}
         )
 
+    @property
+    def checkpoints_folder(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-{self.kept_in}")
+
+    @property
+    def checkpoints(self) -> LocalStore:
+        return LocalStore(self.checkpoints_folder)
+
     def make_statistics(self) -> Statistics:
-        return make_statistics(
-            self.store,
-            self.plan,
-            self.data,
-            self.model,
-            self.training,
-            on_chunk=lambda done, total: None,
-        )
+        with Fetcher(self.store, max_bytes=1 << 20) as fetcher:
+            return make_statistics(
+                fetcher,
+                self.plan,
+                self.data,
+                self.model,
+                self.training,
+                cache=RecordCache(self.checkpoints, self.data, self.model, say=self.said.append),
+                check=lambda: None,
+            )
 
     def prepare(self) -> "Run":
         self.plan = self.make_plan()

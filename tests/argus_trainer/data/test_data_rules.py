@@ -177,7 +177,7 @@ class TestTimeZone:
     def test_blocks_and_frames_tell_the_same_local_hours(self, run_over, rows, write) -> None:
         frame = rows()
         frame["timestamp"] = frame["timestamp"] + pd.Timedelta(hours=636)  # to noon of the 28th
-        run = run_over(write(frame), data_fields={"timeZone": "Europe/Berlin"}).prepare()
+        run = run_over(write(frame), rules_of_data={"time_zone": "Europe/Berlin"}).prepare()
         assert run.statistics.time_zone == "Europe/Berlin"
         dataset = run.dataset()
         at = [feature.name for feature in run.statistics.features].index("hour")

@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pytorch_forecasting import GroupNormalizer
+from sklearn.preprocessing import StandardScaler
 
 from argus_trainer.data.inputs import softplus_inverse
-from argus_trainer.data.scaling import TargetScaling
+from argus_trainer.data.record import TargetRecord
+from argus_trainer.data.scaling import STOCK_EPSILON, TargetScaling
 from argus_trainer.errors import DataError
 
 TRAIN_ROWS = 14 * 12
@@ -36,7 +39,23 @@ def test_targets_are_standardised_per_server_after_the_inverse_softplus(prepared
         values = train.loc[name].to_numpy()
         inverse = softplus_inverse(values, target.resolution)
         assert scaler.center == pytest.approx(inverse.mean(), rel=1e-12)
-        assert scaler.scale == pytest.approx(inverse.std(), rel=1e-12)
+        assert scaler.scale == pytest.approx(inverse.std(ddof=1) + STOCK_EPSILON, rel=1e-12)
+
+
+def test_scalers_equal_those_that_the_stock_classes_fit(prepared, rows) -> None:
+    frame = rows(servers=[f"srv{n}" for n in range(5)], seed=3)
+    statistics = prepared(frame, targets=["cpu_user_pct", "load_average"]).statistics
+    train = of_training(frame)
+    for target in statistics.targets:
+        stock = GroupNormalizer(groups=["server_name"], transformation="softplus")
+        stock.fit(train[target.name], train)
+        assert target.resolution < train[target.name].min()
+        ours = pd.DataFrame([s.model_dump() for s in target.servers], index=statistics.servers)
+        theirs = stock.norm_.loc[list(statistics.servers), ["center", "scale"]]
+        assert np.allclose(ours.to_numpy(), theirs.to_numpy(), rtol=1e-6, atol=0)
+    stock = StandardScaler().fit(train[["mem_used_pct"]])
+    ours = statistics.features[3].scaler
+    assert (ours.center, ours.scale) == pytest.approx((stock.mean_[0], stock.scale_[0]), rel=1e-6)
 
 
 def test_no_validation_row_moves_a_scaler(prepared, rows, run_over, write_to, tmp_path) -> None:
@@ -45,12 +64,16 @@ def test_no_validation_row_moves_a_scaler(prepared, rows, run_over, write_to, tm
     changed = frame.copy()
     changed.loc[late, ["cpu_user_pct", "mem_used_pct", "load_average"]] *= 100
     changed.loc[late, "status"] = "never_seen"
-    newcomer = changed[late].assign(server_name="new")
+    newcomer = changed[late & (changed["server_name"] == "srv1")].assign(server_name="new")
     a = prepared(frame).statistics
     other = write_to(pd.concat([changed, newcomer]), tmp_path / "other")
     b = run_over(other).prepare().statistics
-    assert b.notes == ("144 validation rows of servers that training never saw: left out",)
-    ignored = {"plan_digest": "", "notes": ()}
+    assert b.unseen_servers == ("new",)
+    assert b.notes == (
+        "1 servers of the validation part (48 rows) that training never saw: they have the "
+        "fleet's scale",
+    )
+    ignored = {"plan_digest": "", "notes": (), "unseen_servers": (), "validation_blocks": ()}
     assert b.model_copy(update=ignored) == a.model_copy(update=ignored)
     # The same change one chunk earlier does move them.
     early = frame["timestamp"] >= frame["timestamp"].min() + pd.Timedelta(hours=26)
@@ -148,8 +171,9 @@ class TestScaleOfATarget:
         scaling = TargetScaling("swap_used_pct")
         for code, values in enumerate(servers):
             for part in np.array_split(values, 5):
-                scaling.add(np.full(len(part), code), part)
-        return scaling.statistics(list(range(len(servers))))
+                record = TargetRecord.of(np.zeros(len(part), dtype=np.int64), part, 1)
+                scaling.add(np.array([code]), record)
+        return scaling.statistics(np.arange(len(servers)))
 
     def test_a_swap_that_was_always_zero_keeps_a_scale(self) -> None:
         target = self.scaled(np.zeros(100), np.zeros(100))
@@ -173,7 +197,9 @@ class TestScaleOfATarget:
         assert target.resolution == 0.01
         inverse = softplus_inverse(values, 0.01)
         assert target.servers[0].center == pytest.approx(inverse.mean(), rel=1e-12)
-        assert target.servers[0].scale == pytest.approx(inverse.std(), rel=1e-12)
+        assert target.servers[0].scale == pytest.approx(
+            inverse.std(ddof=1) + STOCK_EPSILON, rel=1e-12
+        )
 
     def test_a_stray_tiny_value_does_not_set_the_resolution(self) -> None:
         target = self.scaled(np.concatenate([[1e-12, 0.0], np.linspace(10, 50, 200)]))

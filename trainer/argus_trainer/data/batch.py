@@ -18,6 +18,7 @@ from torch import Tensor
 from argus_contract.plan import Statistics
 from argus_trainer.data.grid import Block
 from argus_trainer.data.inputs import Inputs
+from argus_trainer.data.servers import Servers
 from argus_trainer.data.windows import WindowRules
 
 Part = tuple[Block, NDArray[np.int64]]
@@ -49,16 +50,10 @@ class Gather:
     def __init__(self, statistics: Statistics, rules: WindowRules) -> None:
         self._rules = rules
         self._inputs = Inputs.of(statistics)
-        profiles = sorted(set(statistics.profiles))
-        self._profile_S = np.array(
-            [profiles.index(profile) + 1 for profile in statistics.profiles], dtype=np.int64
-        )
-        self._scale_NS2 = np.array(
-            [[(s.center, s.scale) for s in target.servers] for target in statistics.targets]
-        ).astype(np.float32)
-        self._spread_NS = np.array([target.spreads for target in statistics.targets]).astype(
-            np.float32
-        )
+        of_servers = Servers.of(statistics)
+        self._group_S, self._profile_S = of_servers.groups_S, of_servers.profiles_S
+        self._scale_NS2 = of_servers.scalers_NS2.astype(np.float32)
+        self._spread_NS = of_servers.spreads_NS.astype(np.float32)
         self._relative_L = (
             torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32) / rules.encoder
         ).numpy()
@@ -86,7 +81,7 @@ class Gather:
             "decoder_target": future if several else future[0],
             "decoder_lengths": torch.full((len(ids),), decoder, dtype=torch.long),
             "decoder_time_idx": decoder_start[:, None] + torch.arange(decoder),
-            "groups": torch.from_numpy(servers[:, None] + 1),
+            "groups": torch.from_numpy(self._group_S[servers][:, None]),
             "target_scale": scale if several else scale[0],
         }
         observed = _gathered(parts, [b.observed_ST for b, _ in parts], encoder, decoder, np.bool_)

@@ -18,6 +18,7 @@ from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.grid import Grid
 from argus_trainer.data.order import EpochOrder
 from argus_trainer.data.rules import Rules
+from argus_trainer.data.servers import Servers
 from argus_trainer.data.windows import (
     SERVER_SHIFT,
     WindowRules,
@@ -111,7 +112,7 @@ class Dataset:
 
     def frame(self, window_id: int) -> pd.DataFrame:
         """Returns the rows of a window as the stock TimeSeriesDataSet takes them, by time."""
-        server = self._statistics.servers[window_id >> SERVER_SHIFT]
+        server = Servers.of(self._statistics).names[window_id >> SERVER_SHIFT]
         end = window_id & ((1 << SERVER_SHIFT) - 1)
         first = end - self._rules.window + 1
         chunks = []

@@ -14,6 +14,7 @@ from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.place import place
 from argus_trainer.data.schema import PROFILE, SERVER, STATUS, calendar
+from argus_trainer.data.servers import Servers
 
 TIME = "time_idx"
 UNKNOWN = "nan"
@@ -60,5 +61,6 @@ def rows_of_window(
     for feature in statistics.features:
         frame[feature.name] = frame[feature.name].fillna(feature.scaler.center)
     frame[SERVER] = server
-    frame[PROFILE] = statistics.profiles[statistics.servers.index(server)]
+    servers = Servers.of(statistics)
+    frame[PROFILE] = servers.profiles[servers.names.index(server)]
     return frame[list(frame_columns(statistics))]

@@ -17,6 +17,7 @@ from argus_trainer.data.decode import Columns
 from argus_trainer.data.inputs import Inputs, softplus_inverse, static_reals
 from argus_trainer.data.place import place
 from argus_trainer.data.schema import calendar
+from argus_trainer.data.servers import Servers
 from argus_trainer.data.windows import (
     Span,
     WindowRules,
@@ -65,14 +66,13 @@ class Grid:
         self.rules = rules
         self._cadence = statistics.cadence_seconds
         self._zone = statistics.time_zone
-        self._code_of_server = {name: code for code, name in enumerate(statistics.servers)}
+        servers = Servers.of(statistics)
+        self._code_of_server = {name: code for code, name in enumerate(servers.names)}
         self._code_of_state = {name: code for code, name in enumerate(statistics.states, start=1)}
-        self._static_SK = static_reals(statistics)
+        self._static_SK = static_reals(statistics, servers)
         self._features = statistics.features
         self._targets = statistics.targets
-        self._scalers_SN2 = np.array(
-            [[(s.center, s.scale) for s in target.servers] for target in statistics.targets]
-        )
+        self._scalers_NS2 = servers.scalers_NS2
 
     def chunk(self, columns: Columns, steps: tuple[int, int]) -> ChunkGrid:
         """Returns a chunk with the steps [start, end) on the grid."""
@@ -153,7 +153,7 @@ class Grid:
         for number, target in enumerate(self._targets):
             index = len(self._features) + number
             inverse = softplus_inverse(raw[:, index - num_calendar], target.resolution)
-            scaler = self._scalers_SN2[number, servers]
+            scaler = self._scalers_NS2[number, servers]
             scaled[:, index] = (inverse - scaler[:, 0]) / scaler[:, 1]
         return np.nan_to_num(scaled, copy=False, nan=0.0)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from argus_contract.plan import Scaler, Statistics
 from argus_trainer.data.schema import CALENDAR
+from argus_trainer.data.servers import Servers
 
 RELATIVE_TIME = "relative_time_idx"
 
@@ -69,15 +70,14 @@ def static_scalers(statistics: Statistics) -> dict[str, Scaler]:
     return scalers
 
 
-def static_reals(statistics: Statistics) -> NDArray[np.float32]:
+def static_reals(statistics: Statistics, servers: Servers) -> NDArray[np.float32]:
     """Returns the scaled static inputs, [servers, 2 * targets]."""
     columns = []
     scalers = static_scalers(statistics)
-    for target in statistics.targets:
-        for part in ("center", "scale"):
+    for target, values_S2 in zip(statistics.targets, servers.scalers_NS2, strict=True):
+        for index, part in enumerate(("center", "scale")):
             scaler = scalers[f"{target.name}_{part}"]
-            values = np.array([getattr(server, part) for server in target.servers])
-            columns.append((values - scaler.center) / scaler.scale)
+            columns.append((values_S2[:, index] - scaler.center) / scaler.scale)
     return np.stack(columns, axis=1).astype(np.float32)
 
 

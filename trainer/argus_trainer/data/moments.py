@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +23,32 @@ class Moments:
     squares: Floats
 
     @classmethod
-    def of(cls, groups: NDArray[np.int64], values: Floats, num_groups: int) -> "Moments":
+    def of(cls, groups: Indices, values: Floats, num_groups: int) -> "Moments":
         """Returns the moments of `values`, each of its group; NaN is no value."""
         there = ~np.isnan(values)
-        groups, values = groups[there], values[there]
+        if not there.all():
+            groups, values = groups[there], values[there]
         count = np.bincount(groups, minlength=num_groups).astype(np.float64)
         sums = np.bincount(groups, weights=values, minlength=num_groups)
         mean = np.divide(sums, count, out=np.zeros(num_groups), where=count > 0)
-        apart = (values - mean[groups]) ** 2
+        apart = values - mean[groups]
+        apart *= apart
         squares: Floats = np.bincount(groups, weights=apart, minlength=num_groups).astype(float)
         return cls(count=count, mean=mean, squares=squares)
+
+    @classmethod
+    def of_columns(cls, values: Floats) -> "Moments":
+        """Returns the moments of each column of [n, groups]; NaN is no value."""
+        num_groups = values.shape[1]
+        found = cls.none(num_groups)
+        for group in range(num_groups):
+            column = values[:, group]
+            column = column[~np.isnan(column)]
+            if column.size:
+                found.count[group] = column.size
+                found.mean[group] = column.mean()
+                found.squares[group] = np.square(column - found.mean[group]).sum()
+        return found
 
     @classmethod
     def none(cls, num_groups: int) -> "Moments":
@@ -40,43 +57,79 @@ class Moments:
         )
 
     def merged(self, other: "Moments") -> "Moments":
-        """Returns the moments of both, group by group; the shorter one is padded."""
-        size = max(len(self.count), len(other.count))
-        a, b = self._padded(size), other._padded(size)
-        count = a.count + b.count
-        share = np.divide(b.count, count, out=np.zeros(size), where=count > 0)
-        apart = b.mean - a.mean
+        """Returns the moments of both, group by group."""
+        count = self.count + other.count
+        share = np.divide(other.count, count, out=np.zeros(len(count)), where=count > 0)
+        apart = other.mean - self.mean
         return Moments(
             count=count,
-            mean=a.mean + apart * share,
-            squares=a.squares + b.squares + apart**2 * a.count * share,
+            mean=self.mean + apart * share,
+            squares=self.squares + other.squares + apart**2 * self.count * share,
         )
 
     def fleet(self) -> "Moments":
         """Returns the moments of all groups as one."""
-        one = Moments.none(1)
-        for index in range(len(self.count)):
-            one = one.merged(self.at([index]))
-        return one
+        count = float(self.count.sum())
+        mean = float((self.mean * self.count).sum()) / count if count else 0.0
+        # The sum would otherwise be of zeros and of squares that no value has.
+        apart = np.where(self.count > 0, self.mean - mean, 0.0)
+        squares = float((self.squares + apart**2 * self.count).sum())
+        return Moments(count=np.array([count]), mean=np.array([mean]), squares=np.array([squares]))
 
-    def at(self, groups: Sequence[int]) -> "Moments":
+    def at(self, groups: "Sequence[int] | Indices") -> "Moments":
         """Returns the moments of some groups, in that order."""
-        index = list(groups)
+        index = np.asarray(groups, dtype=np.int64)
         return Moments(count=self.count[index], mean=self.mean[index], squares=self.squares[index])
 
     @property
     def deviation(self) -> Floats:
         """Standard deviation of each group; 0 without values."""
-        return np.sqrt(
-            np.divide(self.squares, self.count, out=np.zeros(len(self.count)), where=self.count > 0)
+        return self._deviation(self.count)
+
+    @property
+    def sample_deviation(self) -> Floats:
+        """The same with Bessel's correction; 0 with fewer than two values."""
+        return self._deviation(self.count - 1)
+
+    def _deviation(self, divisor: Floats) -> Floats:
+        none = np.zeros(len(divisor))
+        return np.sqrt(np.divide(self.squares, divisor, out=none, where=divisor > 0))
+
+
+class RunningMoments:
+    """Moments of groups whose number grows; a part touches only the groups that it has."""
+
+    def __init__(self) -> None:
+        self._held = Moments.none(0)
+
+    def add(self, groups: Indices, part: Moments) -> None:
+        """Merges `part`, whose entries are of `groups`; no group may stand there twice."""
+        if not len(groups):
+            return
+        self._grow(int(groups.max()) + 1)
+        held, merged = self._held, self._held.at(groups).merged(part)
+        held.count[groups] = merged.count
+        held.mean[groups] = merged.mean
+        held.squares[groups] = merged.squares
+
+    def of_first(self, num_groups: int) -> Moments:
+        """Returns the moments of the groups below `num_groups`; some may be empty."""
+        self._grow(num_groups)
+        held = self._held
+        return Moments(
+            count=held.count[:num_groups],
+            mean=held.mean[:num_groups],
+            squares=held.squares[:num_groups],
         )
 
-    def _padded(self, size: int) -> "Moments":
-        more = size - len(self.count)
-        if not more:
-            return self
-        return Moments(
-            count=np.pad(self.count, (0, more)),
-            mean=np.pad(self.mean, (0, more)),
-            squares=np.pad(self.squares, (0, more)),
-        )
+    def _grow(self, num_groups: int) -> None:
+        more = num_groups - len(self._held.count)
+        if more > 0:
+            # Room for as many again: a fleet that grows by one must not copy all each time.
+            none = np.zeros(max(more, len(self._held.count)))
+            held = self._held
+            self._held = Moments(
+                count=np.concatenate([held.count, none]),
+                mean=np.concatenate([held.mean, none]),
+                squares=np.concatenate([held.squares, none]),
+            )

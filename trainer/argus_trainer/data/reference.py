@@ -29,6 +29,7 @@ from argus_contract.spec import ModelSpec
 from argus_trainer.data.frame import TIME
 from argus_trainer.data.inputs import RELATIVE_TIME, Inputs, static_scalers
 from argus_trainer.data.schema import PROFILE, SERVER, STATUS
+from argus_trainer.data.servers import profile_names
 
 
 def fitted_dataset(
@@ -70,7 +71,7 @@ def fitted_dataset(
 def _encoders(statistics: Statistics) -> dict[str, NaNLabelEncoder]:
     """Returns encoders with our codes; 0 is what training never saw."""
     encoders = {
-        PROFILE: _encoder(sorted(set(statistics.profiles))),
+        PROFILE: _encoder(profile_names(statistics)),
         SERVER: _encoder(statistics.servers),
         # The stock class tells series apart by an encoder of its own, which also looks up the
         # scales of a server: both must give the same codes.

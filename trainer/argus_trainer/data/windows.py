@@ -175,7 +175,12 @@ def window_ids(
 
 def mask_digest(ids: NDArray[np.int64]) -> str:
     """Returns the SHA-256 of a block's window ids."""
-    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256(window_bytes(ids)).hexdigest()
+
+
+def window_bytes(ids: NDArray[np.int64]) -> bytes:
+    """Returns ids as the digest takes them."""
+    return ids.astype("<i8").tobytes()
 
 
 def overlap(steps: tuple[int, int], span: Span) -> tuple[slice, slice]:

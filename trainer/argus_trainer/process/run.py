@@ -25,8 +25,10 @@ from argus_contract.status import DataStatus, EndReason
 from argus_trainer.bundle.publish import artifact_of, find_published, reserve_name
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.run import RunStore
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.preview import preview
+from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
 from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged
@@ -42,6 +44,9 @@ from argus_trainer.wording import counted
 
 if TYPE_CHECKING:
     from argus_trainer.process.attempt import Attempt
+
+SURVEY_BYTES = 32 << 20
+"""Fetched and not yet read at once, while statistics are made."""
 
 
 def run(launch: Launch, surroundings: Surroundings) -> int:
@@ -221,14 +226,19 @@ class Journey:
         self.report.phase(TrainerPhase.PLANNING)
         chunks = counted(len(plan.objects), "chunk")
         self.surroundings.say(f"[DATA] Reading {chunks} for statistics")
-        return make_statistics(
-            data,
-            plan,
-            self.launch.data,
-            self.launch.model,
-            self.launch.training,
-            on_chunk=lambda _done, _total: self.surroundings.stop.check(),
-        )
+        launch, stop = self.launch, self.surroundings.stop
+        shared = open_store(launch.checkpoint.uri, launch.storage, stopping=stop.overdue)
+        cache = RecordCache(shared, launch.data, launch.model, say=self.surroundings.say)
+        with Fetcher(data, max_bytes=SURVEY_BYTES) as fetcher:
+            return make_statistics(
+                fetcher,
+                plan,
+                launch.data,
+                launch.model,
+                launch.training,
+                cache=cache,
+                check=stop.check,
+            )
 
 
 @contextmanager
