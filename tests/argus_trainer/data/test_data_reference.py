@@ -98,7 +98,9 @@ def test_the_stock_class_finds_the_same_windows(prepared, rows) -> None:
     reference = fitted_dataset(run.statistics, run.model, dataset.sample_frame())
     chunks = [
         (
-            ChunkFile(pinned.key, content_of(run.store, pinned), Rules.of(run.launch().data)),
+            ChunkFile(pinned.key, content_of(run.store, pinned), Rules.of(run.data)).columns(
+                ("mem_used_pct", "load_average", "cpu_user_pct"), status=False, profile=False
+            ),
             object_steps(pinned, 600),
         )
         for pinned in run.plan.objects[: run.plan.split.train_end]

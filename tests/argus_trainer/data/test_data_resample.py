@@ -73,7 +73,7 @@ class Bucket:
         reader = self.reader()
         frames = []
         for index in range(len(self.objects)) if order is None else order:
-            columns = reader.columns(index, self._contents[f"{index}"])
+            columns = reader.columns(index, reader.open(index, self._contents[f"{index}"]))
             assert columns.status is not None
             frame = pd.DataFrame(columns.values, columns=list(METRICS))
             frame["second"] = columns.micros // 1_000_000 - int(START.timestamp())
@@ -200,7 +200,10 @@ def test_rows_that_do_not_count_are_counted() -> None:
     bucket.put(rows(10, 10, 20, 130, -5, 59), 0, 120)
     bucket.put(rows(119, 130, 130, 130), 120, 240)
     reader = bucket.reader()
-    first, second = (reader.columns(i, bucket.fetch(o)) for i, o in enumerate(bucket.objects))
+    first, second = (
+        reader.columns(index, reader.open(index, bucket.fetch(pinned)))
+        for index, pinned in enumerate(bucket.objects)
+    )
     assert (first.late, first.future, first.duplicates) == (1, 1, 1)
     assert (second.late, second.future, second.duplicates) == (1, 0, 2)
     assert first.values[:, 4].tolist() == [3.0]

@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from argus_contract.plan import BlockStatistics, Plan, Statistics
-from argus_trainer.data.decode import ChunkFile, content_of
+from argus_trainer.data.chunk_reader import ChunkReader
+from argus_trainer.data.decode import content_of
 from argus_trainer.data.grid import Block, ChunkGrid, Grid
-from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import Span, mask_digest, object_steps
 from argus_trainer.errors import DataError
 from argus_trainer.storage.store import Store
@@ -32,7 +32,7 @@ class BlockReader:
         store: Store,
         plan: Plan,
         statistics: Statistics,
-        reading: Rules,
+        chunks: ChunkReader,
         grid: Grid,
         spans: Sequence[Span],
         expected: Sequence[BlockStatistics],
@@ -45,7 +45,7 @@ class BlockReader:
                 "they are of different runs; start a new run"
             )
         self._store, self._plan, self._grid = store, plan, grid
-        self._statistics, self._reading = statistics, reading
+        self._statistics, self._reader = statistics, chunks
         self._spans, self._expected = spans, expected
         self._kept: dict[int, Block] | None = {} if keep_all else None
         self._chunks: OrderedDict[int, ChunkGrid] = OrderedDict()
@@ -104,11 +104,8 @@ class BlockReader:
                 self._chunks.move_to_end(number)
                 return self._chunks[number]
         pinned = self._plan.objects[number]
-        inputs = self._grid.inputs
-        name, content = f"{self._store.uri}/{pinned.key}", content_of(self._store, pinned)
-        columns = ChunkFile(name, content, self._reading).columns(
-            inputs.metrics, status=inputs.has_status, profile=False
-        )
+        file = self._reader.open(number, content_of(self._store, pinned))
+        columns = self._reader.columns(number, file)
         chunk = self._grid.chunk(columns, object_steps(pinned, self._statistics.cadence_seconds))
         with self._lock:
             self._chunks[number] = chunk

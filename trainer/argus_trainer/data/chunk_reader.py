@@ -58,14 +58,24 @@ class ChunkReader:
             other for other in range(first, stop) if self._times[other][1] > start - self._reach + 1
         )
 
-    def columns(self, index: int, content: Content) -> Columns:
-        """Returns the columns of an object with this content.
+    def identity(self, index: int) -> PinnedObject:
+        """Returns the object, under an ETag that also tells the neighbours it is read with."""
+        pinned = self._objects[index]
+        etags = [self._objects[other].etag for other in self.sources(index)]
+        return pinned.model_copy(update={"etag": " ".join(etags)})
+
+    def open(self, index: int, content: Content) -> ChunkFile:
+        """Returns an object with this content. Raises DataError when it is no Parquet."""
+        return ChunkFile(f"{self._uri}/{self._objects[index].key}", content, self._rules)
+
+    def columns(self, index: int, file: ChunkFile) -> Columns:
+        """Returns the columns of an object that was opened.
 
         Rows outside the object's own time are left out and counted when rows are gathered.
         Raises what `ChunkFile` raises, and ConfigurationError for an object that begins or
         ends inside a step of `data.cadenceSeconds`.
         """
-        own = self._decoded(index, content)
+        own = self._decoded(file)
         if not self._reach:
             return own
         self._check_borders(index)
@@ -87,12 +97,12 @@ class ChunkReader:
         mine = self._without_later(index, stacked(rows, counted=own))
         return gathered(mine, self._metrics, self._rules)
 
-    def _decoded(self, index: int, content: Content) -> Columns:
-        file = ChunkFile(f"{self._uri}/{self._objects[index].key}", content, self._rules)
+    def _decoded(self, file: ChunkFile) -> Columns:
         return file.columns(self._metrics, status=self._status, profile=self._profile)
 
     def _neighbour(self, index: int) -> Columns:
-        return self._in_own_time(index, self._decoded(index, self._fetch(self._objects[index])))
+        file = self.open(index, self._fetch(self._objects[index]))
+        return self._in_own_time(index, self._decoded(file))
 
     def _in_own_time(self, index: int, columns: Columns) -> Columns:
         start, end = self._times[index]

@@ -6,6 +6,7 @@ are read ahead, and the chunks of one block.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -13,9 +14,11 @@ from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingSpec
 from argus_trainer.data.batch import Batch, Gather, Part
 from argus_trainer.data.blocks import BlockReader
-from argus_trainer.data.decode import ChunkFile, content_of
+from argus_trainer.data.chunk_reader import ChunkReader
+from argus_trainer.data.decode import content_of
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.grid import Grid
+from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.order import EpochOrder
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.servers import Servers
@@ -51,7 +54,17 @@ class Dataset:
     ) -> None:
         """`check` is called while an iteration waits for data; what it raises ends it."""
         self._store, self._plan, self._statistics = store, plan, statistics
-        self._rules, self._reading = rules, reading
+        self._rules = rules
+        inputs = Inputs.of(statistics)
+        self._reader = ChunkReader(
+            store.uri,
+            plan.objects,
+            reading,
+            partial(content_of, store),
+            inputs.metrics,
+            status=inputs.has_status,
+            profile=False,
+        )
         self._batch_size = training.batch_size
         self._windows_per_epoch = training.windows_per_epoch
         self._prefetch_blocks = prefetch_blocks
@@ -63,7 +76,7 @@ class Dataset:
             store,
             plan,
             statistics,
-            reading,
+            self._reader,
             grid,
             training_spans(plan, cadence, rules),
             statistics.training_blocks,
@@ -73,7 +86,7 @@ class Dataset:
             store,
             plan,
             statistics,
-            reading,
+            self._reader,
             grid,
             validation_spans(plan, cadence, rules),
             statistics.validation_blocks,
@@ -116,11 +129,11 @@ class Dataset:
         end = window_id & ((1 << SERVER_SHIFT) - 1)
         first = end - self._rules.window + 1
         chunks = []
-        for pinned in self._plan.objects[: self._plan.split.validation_end]:
+        for index, pinned in enumerate(self._plan.objects[: self._plan.split.validation_end]):
             steps = object_steps(pinned, self._statistics.cadence_seconds)
             if steps[1] > first and steps[0] <= end:
-                name, content = f"{self._store.uri}/{pinned.key}", content_of(self._store, pinned)
-                chunks.append((ChunkFile(name, content, self._reading), steps))
+                file = self._reader.open(index, content_of(self._store, pinned))
+                chunks.append((self._reader.columns(index, file), steps))
         return rows_of_window(chunks, self._statistics, server, first, end)
 
     def _batches(self, reader: BlockReader, order: EpochOrder, place: int) -> Iterator[Batch]:

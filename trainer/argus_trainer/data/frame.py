@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from argus_contract.plan import Statistics
-from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.decode import Columns
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.place import place
 from argus_trainer.data.schema import PROFILE, SERVER, STATUS, calendar
@@ -29,7 +29,7 @@ def frame_columns(statistics: Statistics) -> tuple[str, ...]:
 
 
 def rows_of_window(
-    chunks: Sequence[tuple[ChunkFile, tuple[int, int]]],
+    chunks: Sequence[tuple[Columns, tuple[int, int]]],
     statistics: Statistics,
     server: str,
     first: int,
@@ -37,13 +37,12 @@ def rows_of_window(
 ) -> pd.DataFrame:
     """Returns the observed rows of `server` in the steps [first, end], by time.
 
-    `chunks` are files with their own steps. A feature without a value gets its center, which
-    is what the scaled inputs hold there.
+    `chunks` are columns of the inputs' metrics with the steps of their object. A feature
+    without a value gets its center, which is what the scaled inputs hold there.
     """
     inputs = Inputs.of(statistics)
     frames = []
-    for chunk, steps in chunks:
-        columns = chunk.columns(inputs.metrics, status=inputs.has_status, profile=False)
+    for columns, steps in chunks:
         codes = np.array([0 if n == server else -1 for n in columns.servers.values], dtype=np.int64)
         placed = place(columns, codes, steps, statistics.cadence_seconds, len(inputs.targets))
         rows = placed.rows[np.argsort(placed.steps)]

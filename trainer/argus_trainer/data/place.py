@@ -40,10 +40,6 @@ class Placed:
     unknown: int
     """Rows of servers that have no code."""
 
-    @property
-    def outside(self) -> int:
-        return self.late + self.future
-
 
 def place(
     columns: Columns,

@@ -152,7 +152,9 @@ def _oddities(columns: Columns, placed: Placed) -> dict[str, int]:
         "without_server": columns.without_server,
         "not_chosen": columns.not_chosen,
         "not_finite": columns.not_finite,
-        "outside": placed.outside,
+        "late": placed.late,
+        "future": placed.future,
+        "unsorted": placed.unsorted,
         "without_target": placed.without_target,
         "duplicates": placed.duplicates,
     }

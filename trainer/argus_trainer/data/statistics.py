@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from argus_contract.digests import digest_of
 from argus_contract.launch import LaunchData
@@ -38,11 +39,16 @@ ODDITIES = {
     "without_server": "rows without a server's name: left out",
     "not_chosen": "rows of servers that data.servers does not choose: left out",
     "not_finite": "values that are NaN or infinite: they count as none",
-    "outside": "rows outside the time of their chunk: left out",
+    "late": "rows from before the time of their chunk: left out",
+    "future": "rows from after the time of their chunk: left out",
     "without_target": "rows without a value of every target: not observed",
     "duplicates": "duplicate rows: the last one written counts",
+    "new_metrics": "times a metric that the first chunk does not have: no input",
+    "unsorted": "rows that stand behind a newer one of their server: they count all the same",
 }
 """What a note says of rows that a rule settled, by the names of a record's oddities."""
+MOST_NAMES, LONGEST_NAME = 3, 63
+"""Servers that a note names, and characters of a name."""
 
 
 def make_statistics(
@@ -104,8 +110,10 @@ def _statistics(
     cadence, vocabulary = seen.form.cadence_seconds, seen.vocabulary
     servers, unseen = vocabulary.trained, vocabulary.unseen
     trained = vocabulary.codes(servers)
-    train = count_windows(seen.masks, trained, training_spans(plan, cadence, rules), rules)
-    validation = count_windows(
+    train, has_window = count_windows(
+        seen.masks, trained, training_spans(plan, cadence, rules), rules
+    )
+    validation, _ = count_windows(
         seen.masks,
         np.concatenate([trained, vocabulary.codes(unseen)]),
         validation_spans(plan, cadence, rules),
@@ -143,12 +151,20 @@ def _statistics(
         training_blocks=train,
         validation_blocks=validation,
         steps_per_epoch=-(-min(num_windows, most) // training.batch_size),
-        notes=tuple(_notes(seen)),
+        notes=(*_notes(seen), *_without_window(servers, has_window)),
     )
 
 
 def _count(blocks: Iterable[BlockStatistics]) -> int:
     return sum(block.windows for block in blocks)
+
+
+def _without_window(servers: tuple[str, ...], has_window: NDArray[np.bool_]) -> Iterable[str]:
+    without = [name for name, has in zip(servers, has_window, strict=True) if not has]
+    if without:
+        names = ", ".join(name[:LONGEST_NAME] for name in without[:MOST_NAMES])
+        more = f" and {len(without) - MOST_NAMES} more" if len(without) > MOST_NAMES else ""
+        yield f"{len(without)} servers without one window in training: {names}{more}"
 
 
 def _notes(seen: _Seen) -> Iterable[str]:

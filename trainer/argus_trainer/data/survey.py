@@ -7,9 +7,11 @@ order of the plan, so that what is merged from them is the same to the bit howev
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from argus_contract.plan import PinnedObject
-from argus_trainer.data.cadence import cadence_of
+from argus_trainer.data.cadence import cadence_of, check_cadence
+from argus_trainer.data.chunk_reader import ChunkReader
 from argus_trainer.data.decode import ChunkFile, Columns
 from argus_trainer.data.fetch import Content, Fetcher
 from argus_trainer.data.record import ObjectRecord, RecordForm, record_of
@@ -39,15 +41,24 @@ class Survey:
         *,
         check: Callable[[], None],
     ) -> None:
-        """Finds out from the first object how records are made. Raises what `records` raises."""
+        """Finds out from the first object that has rows how records are made.
+
+        Raises what `records` raises.
+        """
         self._fetcher, self._objects, self._targets = fetcher, objects, targets
         self._rules, self._cache, self._check = rules, cache, check
         cache.look(objects)
-        self._first: Made | None = None
-        origin = cache.origin(objects[0])
-        if origin is None:
-            origin, self._first = self._begun(objects[0])
-        self.form = self._form_of(origin)
+        self._at_hand: dict[int, Content] = {}
+        self.form = self._form_of(self._first_origin())
+        self._reader = ChunkReader(
+            fetcher.source.uri,
+            objects,
+            rules,
+            fetcher.fetch,
+            self.form.metrics,
+            status=self.form.has_status,
+            profile=self.form.has_profile,
+        )
 
     def records(self) -> Iterator[ObjectRecord]:
         """Yields the record of each object. `check` is called while it waits, and may raise.
@@ -55,68 +66,88 @@ class Survey:
         Raises DataError for an object that changed or cannot be read as the first one was.
         """
         form, cache = self.form, self._cache
-        missing = [
-            pinned
-            for index, pinned in enumerate(self._objects)
-            if not cache.has(pinned, form) and not (index == 0 and self._first)
-        ]
+        # A record is kept under all that it was made of.
+        names = [self._reader.identity(index) for index in range(len(self._objects))]
+        missing = [index for index, name in enumerate(names) if not cache.has(name, form)]
         waiting = set(missing)
         with ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="argus-decode") as pool:
-            contents = self._fetcher.ordered(missing, check=self._check)
+            contents = self._contents(missing)
             making: deque[Future[Made]] = deque()
-            for pinned in self._objects:
-                made = self._first if pinned is self._objects[0] else None
-                if pinned in waiting:
+            for index, name in enumerate(names):
+                made: Made | None = None
+                if index in waiting:
                     while len(making) < NUM_DECODERS and (content := next(contents, None)):
                         making.append(pool.submit(self._made, *content))
                         del content
                     made = making.popleft().result()
-                record = made[1] if made else cache.get(pinned, form)
+                record = made[1] if made else cache.get(name, form)
                 if record is None:
                     # Its pack turned out to be damaged.
-                    made = self._made(pinned, self._fetcher.fetch(pinned))
+                    made = self._made(index, self._fetcher.fetch(self._objects[index]))
                     record = made[1]
                 if made:
-                    cache.add(pinned, *made, form)
+                    cache.add(name, *made, form)
                 self._check()
                 yield record
         cache.write(form)
 
-    def _begun(self, pinned: PinnedObject) -> tuple[Origin, Made]:
-        file = self._file(pinned, self._fetcher.fetch(pinned))
+    def _contents(self, missing: Sequence[int]) -> Iterator[tuple[int, Content]]:
+        """Yields these objects by number; the one that was read first is at hand."""
+        wanted = [self._objects[index] for index in missing if index not in self._at_hand]
+        fetched = self._fetcher.ordered(wanted, check=self._check)
+        for index in missing:
+            content = self._at_hand.pop(index, None)
+            yield index, next(fetched)[1] if content is None else content
+
+    def _first_origin(self) -> Origin:
+        """Returns what the first object with rows says; an empty one says nothing."""
+        for index, pinned in enumerate(self._objects):
+            if origin := self._cache.origin(pinned):
+                return origin
+            content = self._fetcher.fetch(pinned)
+            file = ChunkFile(f"{self._fetcher.source.uri}/{pinned.key}", content, self._rules)
+            if origin := self._origin(file):
+                self._at_hand[index] = content
+                return origin
+            self._check()
+        raise DataError(
+            f"{self._fetcher.source.uri}: no server has two rows in one of "
+            f"{len(self._objects)} chunks, so the cadence is unknown: set data.cadenceSeconds"
+        )
+
+    def _made(self, index: int, content: Content) -> Made:
+        form = self.form
+        file = self._reader.open(index, content)
+        columns = self._reader.columns(index, file)
+        if not self._rules.cadence_seconds:
+            check_cadence(columns, file.name, form.cadence_seconds)
+        steps = object_steps(self._objects[index], form.cadence_seconds)
+        record = record_of(columns, steps, form)
+        try:
+            origin = self._origin(file, columns)
+        except DataError:
+            origin = None  # a later run that begins with it reads it and says so
+        new = set(origin.features) - set(form.features) if origin else None
+        if new:
+            record = replace(record, oddities={**record.oddities, "new_metrics": len(new)})
+        return origin, record
+
+    def _origin(self, file: ChunkFile, columns: Columns | None = None) -> Origin | None:
+        """Returns what a run that begins with this object has to know; None when it cannot tell."""
         present = file.present()
         features = measured_inputs(present.numeric, self._targets, self._rules.metrics)
-        columns = file.columns(
-            features + self._targets, status=present.has_status, profile=present.has_profile
-        )
-        origin = Origin(
-            cadence_seconds=self._rules.cadence_seconds or cadence_of(columns, file.name),
+        cadence: int | None = self._rules.cadence_seconds
+        if not cadence:
+            columns = columns or file.columns((), status=False, profile=False)
+            cadence = cadence_of(columns, file.name)
+        if not cadence:
+            return None
+        return Origin(
+            cadence_seconds=cadence,
             features=features,
             has_status=present.has_status,
             has_profile=present.has_profile,
         )
-        return origin, (origin, self._record(pinned, columns, self._form_of(origin)))
-
-    def _made(self, pinned: PinnedObject, content: Content) -> Made:
-        file, form = self._file(pinned, content), self.form
-        columns = file.columns(form.metrics, status=form.has_status, profile=form.has_profile)
-        return self._origin(file, columns), self._record(pinned, columns, form)
-
-    def _origin(self, file: ChunkFile, columns: Columns) -> Origin | None:
-        """Returns what a later run that begins with this object has to know; None: read it."""
-        try:
-            present = file.present()
-            return Origin(
-                cadence_seconds=self._rules.cadence_seconds or cadence_of(columns, file.name),
-                features=measured_inputs(present.numeric, self._targets, self._rules.metrics),
-                has_status=present.has_status,
-                has_profile=present.has_profile,
-            )
-        except DataError:
-            return None
-
-    def _record(self, pinned: PinnedObject, columns: Columns, form: RecordForm) -> ObjectRecord:
-        return record_of(columns, object_steps(pinned, form.cadence_seconds), form)
 
     def _form_of(self, origin: Origin) -> RecordForm:
         return RecordForm(
@@ -126,6 +157,3 @@ class Survey:
             has_status=origin.has_status,
             has_profile=origin.has_profile,
         )
-
-    def _file(self, pinned: PinnedObject, content: Content) -> ChunkFile:
-        return ChunkFile(f"{self._fetcher.source.uri}/{pinned.key}", content, self._rules)

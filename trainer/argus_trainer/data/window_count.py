@@ -39,20 +39,29 @@ class Mask:
 
 def count_windows(
     masks: list[Mask], order: Indices, spans: Iterable[Span], rules: WindowRules
-) -> tuple[BlockStatistics, ...]:
+) -> tuple[tuple[BlockStatistics, ...], NDArray[np.bool_]]:
     """Returns windows and digest of each block, for the servers with these codes in this order.
 
-    `masks` are those of the plan's objects.
+    `masks` are those of the plan's objects. The second value says of each server whether it has
+    a window.
     """
     # Servers that are not in the order are in no block.
     row_of_code = np.full(1 + max(int(mask.codes.max(initial=0)) for mask in masks), -1)
     row_of_code[order] = np.arange(len(order))
-    return tuple(_block(masks, row_of_code, len(order), span, rules) for span in spans)
+    has_window = np.zeros(len(order), dtype=np.bool_)
+    blocks = tuple(_block(masks, row_of_code, has_window, span, rules) for span in spans)
+    return blocks, has_window
 
 
 def _block(
-    masks: list[Mask], row_of_code: Indices, num_servers: int, span: Span, rules: WindowRules
+    masks: list[Mask],
+    row_of_code: Indices,
+    has_window: NDArray[np.bool_],
+    span: Span,
+    rules: WindowRules,
 ) -> BlockStatistics:
+    """Returns one block's, and marks the servers that have a window in it."""
+    num_servers = len(has_window)
     num_windows, digest = 0, hashlib.sha256()
     at_once = max(1, CELLS // span.num_steps)
     for begin in range(0, num_servers, at_once):
@@ -67,6 +76,7 @@ def _block(
             bits = np.unpackbits(mask.observed_SB[here], axis=1, count=num_steps)
             observed_ST[rows[here] - begin, ours] |= bits[:, theirs].view(np.bool_)
         servers, first = window_positions(observed_ST, span, rules)
+        has_window[servers + begin] = True
         ids = window_ids(servers + begin, first, span, rules)
         num_windows += len(ids)
         digest.update(window_bytes(ids))
