@@ -143,7 +143,7 @@ def test_a_row_in_the_wrong_chunk_is_left_out(rows, run_over, write, chunk_of) -
     chunk.to_parquet(file)
     (run.folder / "server_metrics_partitioned/chunk_manifest.json").unlink()
     statistics = run.prepare().statistics
-    assert statistics.notes == ("1 rows outside the time of their chunk: left out",)
+    assert statistics.notes == ("1 rows from after the time of their chunk: left out",)
     assert statistics.features[3].scaler.center < 100
 
 
