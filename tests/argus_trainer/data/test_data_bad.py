@@ -195,3 +195,8 @@ def test_a_fleet_that_is_gathered_trains_as_one_that_was_recorded_so(
     pd.testing.assert_frame_equal(
         gathered.dataset().frame(window), recorded.dataset().frame(window), check_exact=True
     )
+
+
+def test_a_chunk_with_many_gaps_has_no_other_cadence(damaged) -> None:
+    run = damaged(5, lambda rows: rows[np.random.default_rng(1).random(len(rows)) < 0.3])
+    assert run.prepare().statistics.cadence_seconds == 600
