@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote, urlsplit
 
 import torch
@@ -47,6 +49,7 @@ from argus_trainer.data.batch import Batch
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.fetch import NUM_THREADS, Fetcher
 from argus_trainer.data.plan import make_plan
+from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.statistics import make_statistics
@@ -54,6 +57,7 @@ from argus_trainer.data.windows import WindowRules
 from argus_trainer.model.network import build_network
 from argus_trainer.process.device import make_fabric
 from argus_trainer.simulate.generate import generate
+from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.open import open_source, open_store
 from argus_trainer.storage.store import Source
 from argus_trainer.training.course import Course
@@ -160,7 +164,16 @@ def planned(uri: str, storage: LaunchStorage) -> Run:
     plan = make_plan(
         source, launch, created_at=datetime.now(UTC), bundle_name="tft_model_20260101_000000"
     )
-    found = make_statistics(source, plan, data, MODEL, TRAINING, on_chunk=lambda done, total: None)
+    with TemporaryDirectory() as kept, Fetcher(source, max_bytes=64 << 20) as fetcher:
+        found = make_statistics(
+            fetcher,
+            plan,
+            data,
+            MODEL,
+            TRAINING,
+            cache=RecordCache(LocalStore(Path(kept)), data, MODEL, say=print),
+            check=lambda: None,
+        )
     return Run(source=source, data=data, plan=plan, statistics=found)
 
 
