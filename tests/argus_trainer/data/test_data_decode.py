@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from argus_contract.data_spec import DataRules
 from argus_trainer.data import decode
 from argus_trainer.data.decode import ChunkFile, Columns
+from argus_trainer.data.labels import labels
 from argus_trainer.data.rules import Rules
 from argus_trainer.errors import DataError
 
@@ -149,6 +150,12 @@ def test_text_of_every_type_is_a_label(texts: object) -> None:
     assert sorted(columns.servers.values) == ["a", "b"]
     assert columns.status is not None
     assert columns.status.codes.tolist() == columns.servers.codes.tolist()
+
+
+def test_a_dictionary_that_repeats_a_name_has_it_once() -> None:
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, None]), pa.array(["a", "b", "a"]))
+    found = labels(pa.chunked_array([array]), "x")
+    assert (found.values, found.codes.tolist()) == (("a", "b"), [0, 1, 0, -1])
 
 
 def test_whole_numbers_are_labels_too() -> None:
