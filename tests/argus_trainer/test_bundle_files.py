@@ -289,6 +289,14 @@ def test_the_pickle_names_no_class_of_argus(content):
     assert pickle.loads(data)["max_encoder_length"] == 8
 
 
+@pytest.mark.parametrize("reason", [None, "a.parquet changed after the plan was made"])
+def test_training_info_says_whether_the_plan_alone_leads_to_the_model(content, reason):
+    final = content.final.model_copy(update={"inexact_reason": reason})
+    info = json.loads(files_of(replace(content, final=final))["training_info.json"])
+    assert info["exact_resume"] is (reason is None)
+    assert info["exact_resume_reason"] == reason
+
+
 def test_training_info_says_what_a_consumer_of_the_guide_reads(content):
     info = json.loads(files_of(content)["training_info.json"])
     assert info["data_contract_version"] == "2.0.0"

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from argus_contract import layout, names
+from argus_contract.data_spec import OnChange
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import (
     Launch,
@@ -268,6 +269,27 @@ def test_a_chunk_that_was_replaced_before_training_says_how_to_plan_anew(data, t
 
     shutil.rmtree(run_folder)
     assert run_until_statistics(launch) == ExitCode.PREEMPTED
+
+
+def test_under_repin_a_run_goes_on_over_a_replaced_chunk_and_says_so(data, tmp_path, processes):
+    own, words = tmp_path / "data", tmp_path / "words"
+    shutil.copytree(data, own)
+    launch = launch_of(own, tmp_path, data=LaunchData(uri=str(own), on_change=OnChange.REPIN))
+    stopped = exit_code_of(
+        processes, launch, words, "[EPOCH 1/2] Starting epoch...", signal.SIGTERM
+    )
+    chunk = sorted(own.rglob("*.parquet"))[3]
+    os.utime(chunk, ns=(0, 0))
+    ended = exit_code_of(processes, launch, words)
+
+    assert (stopped, ended) == (ExitCode.PREEMPTED, ExitCode.OK)
+    final, _ = published(tmp_path)
+    assert final.inexact_reason is not None
+    assert f"{chunk.name} changed after the plan" in final.inexact_reason
+    bundle = tmp_path / "models" / final.bundle_name
+    assert json.loads((bundle / "training_info.json").read_text())["exact_resume"] is False
+    repins = [*(tmp_path / "checkpoints" / launch.run_key / layout.REPINS).iterdir()]
+    assert [path.name for path in repins] == ["000001.json"]
 
 
 def test_a_stop_while_planning_leaves_with_nothing_to_save(data, tmp_path):

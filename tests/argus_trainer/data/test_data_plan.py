@@ -121,3 +121,19 @@ def test_the_configuration_is_part_of_the_plan(recorded, run_over) -> None:
     one = run_over(folder).make_plan()
     assert run_over(folder, seed=7).make_plan().configuration_digest != one.configuration_digest
     assert pd.Timestamp(one.created_at) == pd.Timestamp("2026-03-02T00:00Z")
+
+
+def test_one_file_of_everything_trains_on_the_rows_of_its_chunks(
+    rows, run_over, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("plain").mkdir()
+    rows(chunks=20).to_parquet(tmp_path / "plain" / "all.parquet")
+    run = run_over(tmp_path / "plain").prepare()
+    assert len(run.plan.objects) == 10
+    assert len(run.plan.files()) == 1
+    assert run.statistics.rows == 14 * 12 * 3
+    # Each of the entries reads the whole file: the rows of the others are no oddity.
+    assert run.statistics.notes == ()
+    batches = [batch.window_ids.tolist() for batch in run.dataset().training_batches(0)]
+    windows = [window for batch in batches for window in batch]
+    assert len(windows) == len(set(windows)) == 3 * (14 * 12 - (6 + 3) + 1)

@@ -11,17 +11,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import structlog
 
 from argus_contract.plan import BlockStatistics, Plan, Statistics
 from argus_trainer.data.chunk_reader import ChunkReader
-from argus_trainer.data.decode import content_of
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.grid import Block, ChunkGrid, Grid
 from argus_trainer.data.windows import Span, mask_digest, object_steps
 from argus_trainer.errors import DataError
-from argus_trainer.storage.store import Store
 
 CHECK_SECONDS = 0.2
 """How often a wait looks whether it should go on."""
+
+_log = structlog.get_logger(__name__)
 
 
 class BlockReader:
@@ -29,7 +34,7 @@ class BlockReader:
 
     def __init__(
         self,
-        store: Store,
+        fetcher: Fetcher,
         plan: Plan,
         statistics: Statistics,
         chunks: ChunkReader,
@@ -44,7 +49,7 @@ class BlockReader:
                 f"statistics.json has {len(expected)} blocks and the plan {len(spans)}: "
                 "they are of different runs; start a new run"
             )
-        self._store, self._plan, self._grid = store, plan, grid
+        self._fetcher, self._plan, self._grid = fetcher, plan, grid
         self._statistics, self._reader = statistics, chunks
         self._spans, self._expected = spans, expected
         self._kept: dict[int, Block] | None = {} if keep_all else None
@@ -87,16 +92,42 @@ class BlockReader:
             return self._kept[index]
         span = self._spans[index]
         block = self._grid.block(span, [self._chunk(number) for number in span.objects])
-        expected = self._expected[index]
-        if len(block.ids) != expected.windows or mask_digest(block.ids) != expected.mask_digest:
-            raise DataError(
-                f"{self._plan.data_uri}: the block from {self._plan.objects[span.objects[0]].key} "
-                f"has other windows ({len(block.ids)}) than statistics.json says "
-                f"({expected.windows}): start a new run"
-            )
+        block = self._as_planned(index, block)
         if self._kept is not None:
             self._kept[index] = block
         return block
+
+    def _as_planned(self, index: int, block: Block) -> Block:
+        """Returns the block with as many windows as the order of the run counts on.
+
+        After an object changed (`data.onChange: Repin`) those that the block has fill all its
+        places, in their order, each about equally often.
+        """
+        expected, windows = self._expected[index], len(block.ids)
+        if windows == expected.windows and mask_digest(block.ids) == expected.mask_digest:
+            return block
+        first_key = self._plan.objects[self._spans[index].objects[0]].key
+        name = f"{self._plan.data_uri}: the block from {first_key}"
+        if self._fetcher.inexact_reason is None:
+            raise DataError(
+                f"{name} has other windows ({windows}) than statistics.json says "
+                f"({expected.windows}): start a new run"
+            )
+        if not windows and expected.windows:
+            raise DataError(
+                f"{name} has not one of its {expected.windows} windows left since "
+                f"{self._fetcher.inexact_reason}: start a new run"
+            )
+        _log.warning(
+            "a block has other windows than planned",
+            block=first_key,
+            windows=windows,
+            planned=expected.windows,
+        )
+        place = np.arange(expected.windows) * windows // max(expected.windows, 1)
+        return replace(
+            block, servers=block.servers[place], first=block.first[place], ids=block.ids[place]
+        )
 
     def _chunk(self, number: int) -> ChunkGrid:
         with self._lock:
@@ -104,7 +135,7 @@ class BlockReader:
                 self._chunks.move_to_end(number)
                 return self._chunks[number]
         pinned = self._plan.objects[number]
-        file = self._reader.open(number, content_of(self._store, pinned))
+        file = self._reader.open(number, self._fetcher.fetch(pinned))
         columns = self._reader.columns(number, file)
         chunk = self._grid.chunk(columns, object_steps(pinned, self._statistics.cadence_seconds))
         with self._lock:

@@ -6,7 +6,6 @@ are read ahead, and the chunks of one block.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pandas as pd
 
@@ -15,11 +14,12 @@ from argus_contract.spec import TrainingSpec
 from argus_trainer.data.batch import Batch, Gather, Part
 from argus_trainer.data.blocks import BlockReader
 from argus_trainer.data.chunk_reader import ChunkReader
-from argus_trainer.data.decode import content_of
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.grid import Grid
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.order import EpochOrder
+from argus_trainer.data.pins import Pins
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.servers import Servers
 from argus_trainer.data.windows import (
@@ -50,17 +50,23 @@ class Dataset:
         reading: Rules,
         prefetch_blocks: int,
         keep_all_blocks: bool = False,
+        pins: Pins | None = None,
         check: Callable[[], None] = _go_on,
     ) -> None:
-        """`check` is called while an iteration waits for data; what it raises ends it."""
-        self._store, self._plan, self._statistics = store, plan, statistics
+        """`check` is called while an iteration waits for data; what it raises ends it.
+
+        With `pins` objects may change under the run.
+        """
+        # The reader's own thread asks for one object at a time.
+        self._fetcher = Fetcher(store, max_bytes=0, pins=pins)
+        self._plan, self._statistics = plan, statistics
         self._rules = rules
         inputs = Inputs.of(statistics)
         self._reader = ChunkReader(
             store.uri,
             plan.objects,
             reading,
-            partial(content_of, store),
+            self._fetcher.fetch,
             inputs.metrics,
             status=inputs.has_status,
             profile=False,
@@ -73,7 +79,7 @@ class Dataset:
         self._gather = Gather(statistics, rules)
         cadence = statistics.cadence_seconds
         self._training = BlockReader(
-            store,
+            self._fetcher,
             plan,
             statistics,
             self._reader,
@@ -83,7 +89,7 @@ class Dataset:
             keep_all=keep_all_blocks,
         )
         self._validation = BlockReader(
-            store,
+            self._fetcher,
             plan,
             statistics,
             self._reader,
@@ -132,7 +138,7 @@ class Dataset:
         for index, pinned in enumerate(self._plan.objects[: self._plan.split.validation_end]):
             steps = object_steps(pinned, self._statistics.cadence_seconds)
             if steps[1] > first and steps[0] <= end:
-                file = self._reader.open(index, content_of(self._store, pinned))
+                file = self._reader.open(index, self._fetcher.fetch(pinned))
                 chunks.append((self._reader.columns(index, file), steps))
         return rows_of_window(chunks, self._statistics, server, first, end)
 

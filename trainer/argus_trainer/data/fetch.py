@@ -59,6 +59,11 @@ class Fetcher:
     def source(self) -> Source:
         return self._source
 
+    @property
+    def inexact_reason(self) -> str | None:
+        """Why what is fetched is not what was planned, or None while it is."""
+        return self._pins.reason if self._pins else None
+
     def __enter__(self) -> Self:
         return self
 

@@ -71,7 +71,12 @@ def make_statistics(
     seen = _Seen(survey.form)
     for index, (pinned, record) in enumerate(zip(objects, survey.records(), strict=True)):
         steps = object_steps(pinned, survey.form.cadence_seconds)
-        seen.add(record, steps, is_training=index < plan.split.train_end)
+        seen.add(
+            record,
+            steps,
+            is_training=index < plan.split.train_end,
+            sliced=pinned.sliced,
+        )
     rules = WindowRules.of(model, data, training)
     return _statistics(plan, data, training, rules, seen)
 
@@ -89,11 +94,16 @@ class _Seen:
         self.rows_of_unseen = 0
         self.oddities: Counter[str] = Counter()
 
-    def add(self, record: ObjectRecord, steps: tuple[int, int], *, is_training: bool) -> None:
+    def add(
+        self, record: ObjectRecord, steps: tuple[int, int], *, is_training: bool, sliced: bool
+    ) -> None:
         codes = self.vocabulary.add(record, is_training=is_training)
         mask = Mask(steps=steps, codes=codes, observed_SB=record.observed_SB)
         self.masks.append(mask)
-        self.oddities.update(record.oddities)
+        for name, count in record.oddities.items():
+            # What another entry of the same object takes is no oddity.
+            if not (sliced and name in ("late", "future")):
+                self.oddities[name] += count
         if is_training:
             self.rows += record.rows
             self.features = self.features.merged(record.features)

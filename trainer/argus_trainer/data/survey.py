@@ -85,7 +85,8 @@ class Survey:
                     # Its pack turned out to be damaged.
                     made = self._made(index, self._fetcher.fetch(self._objects[index]))
                     record = made[1]
-                if made:
+                # Of an object that changed nothing is kept: its name is that of the plan's version.
+                if made and self._fetcher.inexact_reason is None:
                     cache.add(name, *made, form)
                 self._check()
                 yield record

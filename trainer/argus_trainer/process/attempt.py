@@ -26,6 +26,7 @@ from argus_trainer.bundle.write import write_bundle
 from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSave
 from argus_trainer.checkpoints.steps import Steps
 from argus_trainer.data.dataset import Dataset
+from argus_trainer.data.pins import Pins
 from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import WindowRules
@@ -67,6 +68,7 @@ class Attempt:
         data: Store,
         run_store: Store,
         output: Store,
+        pins: Pins | None,
     ) -> None:
         self._launch = launch
         self._surroundings = surroundings
@@ -77,6 +79,7 @@ class Attempt:
         self._statistics = statistics
         self._run_store = run_store
         self._output = output
+        self._pins = pins
         self._dataset = Dataset(
             data,
             plan,
@@ -86,6 +89,7 @@ class Attempt:
             reading=Rules.of(launch.data),
             prefetch_blocks=PREFETCHED_BLOCKS,
             keep_all_blocks=launch.training.mode is TrainingMode.STANDARD,
+            pins=pins,
             check=self._stop.check,
         )
         self._training: Training | None = None
@@ -193,7 +197,11 @@ class Attempt:
             listener=narrator,
         )
         if loaded:
-            snapshot = Snapshot(state=read_state(loaded.state), tensors=loaded.tensors)
+            state = read_state(loaded.state)
+            if self._inexact_reason:
+                # The next batch may hold windows of an object that was another one then.
+                state = state.model_copy(update={"next_batch_digest": None})
+            snapshot = Snapshot(state=state, tensors=loaded.tensors)
             training.restore(snapshot)
             narrator.resumed(snapshot.state, loaded.saved_at)
             narrator.saved(loaded.manifest)
@@ -232,6 +240,7 @@ class Attempt:
             run_key=self._launch.run_key,
             bundle_name=self._plan.bundle_name,
             windows_digest=state.windows_digest,
+            inexact_reason=self._inexact_reason,
         )
 
     def _save_before_leaving(self, saver: Saver, training: Training, narrator: Narrator) -> None:
@@ -272,6 +281,10 @@ class Attempt:
         record = publish(self._output, final.bundle_name, who=who)
         self._report.published(artifact_of(self._output, record), already=False)
         self._surroundings.say(f"[RUN] Published {self._output.uri}/{record.bundle}")
+
+    @property
+    def _inexact_reason(self) -> str | None:
+        return self._pins.reason if self._pins else None
 
     def _say_fallbacks(self, loaded: LoadedState | None) -> None:
         for reason in loaded.fallbacks if loaded else ():

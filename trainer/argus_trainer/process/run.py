@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from argus_contract.data_spec import OnChange
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import Launch
 from argus_contract.plan import Plan, Statistics
@@ -24,6 +25,7 @@ from argus_contract.spec import ExistingBundlePolicy
 from argus_contract.status import DataStatus, EndReason
 from argus_trainer.bundle.publish import artifact_of, find_published, reserve_name
 from argus_trainer.checkpoints.claims import Claims
+from argus_trainer.checkpoints.repins import Repins
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.plan import make_plan
@@ -117,10 +119,11 @@ class Journey:
             say=surroundings.say,
         )
         data = open_store(launch.data.uri, storage, stopping=stop.requested)
+        pins = self._pins(run_store)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
         with _way_out_before_training(run_store):
-            statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan))
+            statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan, pins))
         self.report.data(_data_status(plan, statistics))
         for line in preview(plan, launch, sample=None, statistics=statistics):
             surroundings.say(f"[PLAN] {line}")
@@ -140,6 +143,7 @@ class Journey:
             data=data,
             run_store=run_store,
             output=output,
+            pins=pins,
         )
         self._attempt.run()
 
@@ -210,6 +214,14 @@ class Journey:
         )
         return True
 
+    def _pins(self, run_store: Store) -> Repins | None:
+        if self.launch.data.on_change is not OnChange.REPIN:
+            return None
+        pins = Repins(run_store, self.surroundings.say)
+        if pins.reason:
+            self.surroundings.say(f"[DATA] This run is not exact: {pins.reason}")
+        return pins
+
     def _make_plan(self, ledger: Ledger, data: Store, output: Store) -> Plan:
         self.report.phase(TrainerPhase.PLANNING)
         now = self.surroundings.clock()
@@ -221,7 +233,9 @@ class Journey:
         name = reserve_name(output, self.launch.run_key, now)
         return nameless.model_copy(update={"bundle_name": name})
 
-    def _make_statistics(self, ledger: Ledger, data: Store, plan: Plan) -> Statistics:
+    def _make_statistics(
+        self, ledger: Ledger, data: Store, plan: Plan, pins: Repins | None
+    ) -> Statistics:
         ledger.claim(resumed=None)
         self.report.phase(TrainerPhase.PLANNING)
         chunks = counted(len(plan.objects), "chunk")
@@ -229,7 +243,7 @@ class Journey:
         launch, stop = self.launch, self.surroundings.stop
         shared = open_store(launch.checkpoint.uri, launch.storage, stopping=stop.overdue)
         cache = RecordCache(shared, launch.data, launch.model, say=self.surroundings.say)
-        with Fetcher(data, max_bytes=SURVEY_BYTES) as fetcher:
+        with Fetcher(data, max_bytes=SURVEY_BYTES, pins=pins) as fetcher:
             return make_statistics(
                 fetcher,
                 plan,
