@@ -91,7 +91,7 @@ def test_ids_name_the_server_and_the_last_step() -> None:
     rules = rules_of(encoder=2, decoder=1)
     span = span_of(4, rules)
     codes, first = window_positions(np.ones((2, 4), dtype=bool), span, rules)
-    ids = window_ids(codes, first, span, rules)
+    ids = window_ids(codes, first, span, rules.window)
     assert ids.tolist() == [1002, 1003, 2**40 + 1002, 2**40 + 1003]
 
 

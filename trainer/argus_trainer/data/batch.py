@@ -1,12 +1,13 @@
-"""Windows of resident blocks become one batch: a strided gather, no Python per sample.
+"""Windows of blocks become one batch: one copy per window, no Python per sample.
 
-A window of a [S, T, R] block is one run of memory, so a batch is as many copies as it has
-windows, each of encoder or decoder length. B windows, E encoder and D decoder steps, R reals,
-C categories; layout, types and order are those of pytorch-forecasting's own collate function.
+A window is one run of memory in its block (`record.py`), so a batch is gathered by index from
+all windows of a block seen as overlapping rows. What the network takes are views of the
+gathered records, in the layout, types and order of pytorch-forecasting's own collate function.
+Blocks on a GPU are gathered there: only the indices travel.
+
+B windows, E encoder and D decoder steps, R reals, C categories, N targets, W lanes.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from argus_contract.plan import Statistics
+from argus_trainer.data.buffers import Buffers
 from argus_trainer.data.grid import Block
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.servers import Servers
-from argus_trainer.data.windows import WindowRules
-
-Part = tuple[Block, NDArray[np.int64]]
-"""A block and the indices of those of its windows that are drawn."""
+from argus_trainer.data.step_record import LANE_BYTES, Record
+from argus_trainer.data.windows import SERVER_SHIFT, WindowRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class Batch:
     """Input of TemporalFusionTransformer.forward: Tensors, or lists of them for several targets.
     encoder_cont [B, E, R], decoder_cont [B, D, R] float32; encoder_cat, decoder_cat [B, ., C]
     int64; encoder_target, decoder_target [B, .] raw; encoder_lengths, decoder_lengths [B];
-    decoder_time_idx [B, D] absolute steps; groups [B, 1]; target_scale [B, 2]."""
+    decoder_time_idx [B, D] absolute steps; groups [B, 1]; target_scale [B, 2]. They are views
+    of shared memory: not to be written to."""
     y: list[Tensor]
     """Per target [B, D] in raw units."""
     spread: Tensor
@@ -45,98 +46,102 @@ class Batch:
 
 
 class Gather:
-    """Makes batches of one run from its blocks."""
+    """Makes batches of one run from its blocks, on the device where the blocks are."""
 
-    def __init__(self, statistics: Statistics, rules: WindowRules) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        rules: WindowRules,
+        batch_size: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = device or torch.device("cpu")
         self._rules = rules
+        self._batch_size = batch_size
         self._inputs = Inputs.of(statistics)
+        self._record = Record.of(self._inputs)
+        self._row_floats = rules.window * self._record.width
+        self._buffers = Buffers(batch_size * self._row_floats)
         of_servers = Servers.of(statistics)
-        self._group_S, self._profile_S = of_servers.groups_S, of_servers.profiles_S
-        self._scale_NS2 = of_servers.scalers_NS2.astype(np.float32)
-        self._spread_NS = of_servers.spreads_NS.astype(np.float32)
-        self._relative_L = (
-            torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32) / rules.encoder
-        ).numpy()
+        self._group_S = torch.from_numpy(of_servers.groups_S).to(self.device)
+        self._scale_NS2 = torch.from_numpy(of_servers.scalers_NS2).float().to(self.device)
+        self._spread_NS = torch.from_numpy(of_servers.spreads_NS).float().to(self.device)
+        steps_L = torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32)
+        self._relative_L = (steps_L / rules.encoder).to(self.device)
+        self._ahead_D = torch.arange(1 - rules.decoder, 1, device=self.device)
 
-    def batch(self, parts: Sequence[Part]) -> Batch:
-        """Returns the drawn windows of all parts, in their order."""
-        encoder, decoder = self._rules.encoder, self._rules.decoder
-        servers = np.concatenate([block.servers[drawn] for block, drawn in parts])
-        ids = np.concatenate([block.ids[drawn] for block, drawn in parts])
-        first_step = np.concatenate([b.first[drawn] + b.span.first for b, drawn in parts])
-        decoder_start = torch.from_numpy(first_step + encoder)
-        past = [self._targets(parts, n, 0, encoder) for n in range(len(self._inputs.targets))]
-        future = [
-            self._targets(parts, n, encoder, decoder) for n in range(len(self._inputs.targets))
-        ]
-        scale = [torch.from_numpy(scale_S2[servers]) for scale_S2 in self._scale_NS2]
-        several = len(future) > 1
+    @property
+    def batch_bytes(self) -> int:
+        """Memory of one batch."""
+        return self._batch_size * self._row_floats * LANE_BYTES
+
+    def draft(self) -> "Draft":
+        """Returns an empty batch, to be filled from blocks."""
+        if self.device.type == "cpu":
+            memory = self._buffers.take()
+        else:
+            # torch keeps memory of a device for the next tensor of this size by itself.
+            memory = torch.empty(self._batch_size * self._row_floats, device=self.device)
+        return Draft(self, memory.view(self._batch_size, self._row_floats))
+
+    def batch(self, rows_BX: Tensor, ids: NDArray[np.int64]) -> Batch:
+        """Returns the batch over gathered rows."""
+        encoder, decoder, record = self._rules.encoder, self._rules.decoder, self._record
+        records_BLW = rows_BX.view(len(ids), encoder + decoder, record.width)
+        reals = record.reals(records_BLW)
+        # The one input that depends on the window as well as on the step.
+        reals[:, :, self._inputs.relative_time_at] = self._relative_L
+        past, future = records_BLW[:, :encoder], records_BLW[:, encoder:]
+        codes = torch.from_numpy(ids).to(self.device)
+        servers, last = codes >> SERVER_SHIFT, codes & ((1 << SERVER_SHIFT) - 1)
+        past_targets = list(record.targets(past).unbind(-1))
+        targets = list(record.targets(future).unbind(-1))
+        scale = list(self._scale_NS2[:, servers].unbind())
+        several = len(targets) > 1
+        lengths = codes.new_full((2, 1), encoder)
+        lengths[1] = decoder
         x = {
-            "encoder_cat": self._categories(parts, servers, 0, encoder),
-            "encoder_cont": self._reals(parts, 0, encoder),
-            "encoder_target": past if several else past[0],
-            "encoder_lengths": torch.full((len(ids),), encoder, dtype=torch.long),
-            "decoder_cat": self._categories(parts, servers, encoder, decoder),
-            "decoder_cont": self._reals(parts, encoder, decoder),
-            "decoder_target": future if several else future[0],
-            "decoder_lengths": torch.full((len(ids),), decoder, dtype=torch.long),
-            "decoder_time_idx": decoder_start[:, None] + torch.arange(decoder),
-            "groups": torch.from_numpy(self._group_S[servers][:, None]),
+            "encoder_cat": record.categories(past),
+            "encoder_cont": reals[:, :encoder],
+            "encoder_target": past_targets if several else past_targets[0],
+            "encoder_lengths": lengths[0].expand(len(ids)),
+            "decoder_cat": record.categories(future),
+            "decoder_cont": reals[:, encoder:],
+            "decoder_target": targets if several else targets[0],
+            "decoder_lengths": lengths[1].expand(len(ids)),
+            "decoder_time_idx": last[:, None] + self._ahead_D,
+            "groups": self._group_S[servers][:, None],
             "target_scale": scale if several else scale[0],
         }
-        observed = _gathered(parts, [b.observed_ST for b, _ in parts], encoder, decoder, np.bool_)
-        weight = torch.from_numpy(observed.astype(np.float32))
-        spread = torch.from_numpy(self._spread_NS[:, servers])
-        return Batch(x=x, y=future, spread=spread, weight=weight, window_ids=ids)
-
-    def _reals(self, parts: Sequence[Part], skip: int, length: int) -> Tensor:
-        reals = _gathered(parts, [b.reals_STR for b, _ in parts], skip, length, np.float32)
-        reals[:, :, self._inputs.relative_time_at] = self._relative_L[skip : skip + length]
-        return torch.from_numpy(reals)
-
-    def _targets(self, parts: Sequence[Part], number: int, skip: int, length: int) -> Tensor:
-        raw = [block.targets_NST[number] for block, _ in parts]
-        return torch.from_numpy(_gathered(parts, raw, skip, length, np.float32))
-
-    def _categories(
-        self, parts: Sequence[Part], servers: NDArray[np.int64], skip: int, length: int
-    ) -> Tensor:
-        num_categories = 1 + self._inputs.has_status
-        codes = np.empty((len(servers), length, num_categories), dtype=np.int64)
-        codes[:, :, 0] = self._profile_S[servers][:, None]
-        if self._inputs.has_status:
-            status = [block.status_ST for block, _ in parts]
-            codes[:, :, 1] = _gathered(parts, status, skip, length, np.int16)
-        return torch.from_numpy(codes)
-
-
-def _gathered(
-    parts: Sequence[Part],
-    arrays: Sequence[NDArray[Any]],
-    skip: int,
-    length: int,
-    dtype: type[np.generic],
-) -> NDArray[Any]:
-    """Returns [B, length, ...]: of each drawn window the steps from `skip` on.
-
-    `arrays` holds for each part a C-ordered [S, T, ...] array of its block.
-    """
-    rest = arrays[0].shape[2:]
-    width = math.prod(rest)
-    total = sum(len(drawn) for _, drawn in parts)
-    out = np.empty((total, length * width), dtype=dtype)
-    row = 0
-    for (block, drawn), array_ST in zip(parts, arrays, strict=True):
-        servers, steps = array_ST.shape[:2]
-        size = array_ST.itemsize
-        # Row p is the `length` steps from flat position p = server * T + step on.
-        windows = np.lib.stride_tricks.as_strided(
-            array_ST,
-            shape=(servers * steps - length + 1, length * width),
-            strides=(width * size, size),
-            writeable=False,
+        return Batch(
+            x=x,
+            y=targets,
+            spread=self._spread_NS[:, servers],
+            weight=record.weight(future),
+            window_ids=ids,
         )
-        position = block.servers[drawn] * steps + block.first[drawn] + skip
-        out[row : row + len(drawn)] = windows[position]
-        row += len(drawn)
-    return out.reshape(total, length, *rest)
+
+
+class Draft:
+    """A batch that is being filled. It keeps copies of windows, no block."""
+
+    def __init__(self, gather: Gather, rows_BX: Tensor) -> None:
+        self._gather, self._rows_BX = gather, rows_BX
+        self._ids: list[NDArray[np.int64]] = []
+        self._filled = 0
+
+    @property
+    def missing(self) -> int:
+        """Windows until it is full."""
+        return len(self._rows_BX) - self._filled
+
+    def add(self, block: Block, drawn: NDArray[np.int64]) -> None:
+        """Adds windows of a block; `drawn` are at most `missing` indices among them."""
+        index = torch.from_numpy(block.positions[drawn]).to(self._gather.device)
+        begin, self._filled = self._filled, self._filled + len(drawn)
+        torch.index_select(block.windows_PX, 0, index, out=self._rows_BX[begin : self._filled])
+        self._ids.append(block.ids(drawn))
+
+    def batch(self) -> Batch:
+        """Returns the windows so far, in the order in which they were added; at least one."""
+        return self._gather.batch(self._rows_BX[: self._filled], np.concatenate(self._ids))

@@ -91,7 +91,7 @@ class BlockReader:
         if self._kept is not None and index in self._kept:
             return self._kept[index]
         span = self._spans[index]
-        block = self._grid.block(span, [self._chunk(number) for number in span.objects])
+        block = self._grid.block(span, (self._chunk(number) for number in span.objects))
         block = self._as_planned(index, block)
         if self._kept is not None:
             self._kept[index] = block
@@ -103,8 +103,8 @@ class BlockReader:
         After an object changed (`data.onChange: Repin`) those that the block has fill all its
         places, in their order, each about equally often.
         """
-        expected, windows = self._expected[index], len(block.ids)
-        if windows == expected.windows and mask_digest(block.ids) == expected.mask_digest:
+        expected, windows = self._expected[index], len(block.positions)
+        if windows == expected.windows and mask_digest(block.ids()) == expected.mask_digest:
             return block
         first_key = self._plan.objects[self._spans[index].objects[0]].key
         name = f"{self._plan.data_uri}: the block from {first_key}"
@@ -125,9 +125,7 @@ class BlockReader:
             planned=expected.windows,
         )
         place = np.arange(expected.windows) * windows // max(expected.windows, 1)
-        return replace(
-            block, servers=block.servers[place], first=block.first[place], ids=block.ids[place]
-        )
+        return replace(block, positions=block.positions[place])
 
     def _chunk(self, number: int) -> ChunkGrid:
         with self._lock:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingSpec
-from argus_trainer.data.batch import Batch, Gather, Part
+from argus_trainer.data.batch import Batch, Gather
 from argus_trainer.data.blocks import BlockReader
 from argus_trainer.data.chunk_reader import ChunkReader
 from argus_trainer.data.fetch import Fetcher
@@ -76,7 +76,7 @@ class Dataset:
         self._prefetch_blocks = prefetch_blocks
         self._check = check
         grid = Grid(statistics, rules)
-        self._gather = Gather(statistics, rules)
+        self._gather = Gather(statistics, rules, training.batch_size)
         cadence = statistics.cadence_seconds
         self._training = BlockReader(
             self._fetcher,
@@ -127,7 +127,7 @@ class Dataset:
         order = EpochOrder([block.windows for block in self._statistics.training_blocks])
         group = order.groups[0]
         with self._training.ahead(group.blocks, 0, self._check) as take:
-            return self.frame(int(take().ids[0]))
+            return self.frame(int(take().ids()[0]))
 
     def frame(self, window_id: int) -> pd.DataFrame:
         """Returns the rows of a window as the stock TimeSeriesDataSet takes them, by time."""
@@ -145,23 +145,21 @@ class Dataset:
     def _batches(self, reader: BlockReader, order: EpochOrder, place: int) -> Iterator[Batch]:
         groups = order.groups_from(place)
         upcoming = [block for group in groups for block in group.blocks]
-        parts: list[Part] = []
-        missing = self._batch_size
+        draft = self._gather.draft()
+        left = order.windows - place
         with reader.ahead(upcoming, self._prefetch_blocks, self._check) as take:
             for group in groups:
                 blocks = {index: take() for index in group.blocks}
                 permutation = order.permutation(group)
                 at = max(place - group.begin, 0)
                 while at < len(permutation):
-                    drawn = permutation[at : at + missing]
-                    parts += [
-                        (blocks[draw.block], draw.windows) for draw in order.draws(group, drawn)
-                    ]
+                    drawn = permutation[at : at + draft.missing]
+                    for draw in order.draws(group, drawn):
+                        draft.add(blocks[draw.block], draw.windows)
                     at += len(drawn)
-                    missing -= len(drawn)
-                    if not missing:
-                        batch = self._gather.batch(parts)
-                        parts, missing = [], self._batch_size
-                        yield batch
-            if parts:
-                yield self._gather.batch(parts)
+                    left -= len(drawn)
+                    if not (draft.missing and left):
+                        yield draft.batch()
+                        draft = self._gather.draft()
+                # Its windows that are drawn are copied: nothing holds these blocks any longer.
+                blocks.clear()

@@ -77,7 +77,7 @@ def _block(
             observed_ST[rows[here] - begin, ours] |= bits[:, theirs].view(np.bool_)
         servers, first = window_positions(observed_ST, span, rules)
         has_window[servers + begin] = True
-        ids = window_ids(servers + begin, first, span, rules)
+        ids = window_ids(servers + begin, first, span, rules.window)
         num_windows += len(ids)
         digest.update(window_bytes(ids))
     return BlockStatistics(windows=num_windows, mask_digest=digest.hexdigest())

@@ -166,10 +166,10 @@ def window_positions(
 
 
 def window_ids(
-    codes: NDArray[np.int64], first: NDArray[np.int64], span: Span, rules: WindowRules
+    codes: NDArray[np.int64], first: NDArray[np.int64], span: Span, window: int
 ) -> NDArray[np.int64]:
-    """Returns the ids of the windows that `window_positions` found."""
-    ids: NDArray[np.int64] = (codes << SERVER_SHIFT) + (span.first + first + rules.window - 1)
+    """Returns the ids of windows of `window` steps at such positions."""
+    ids: NDArray[np.int64] = (codes << SERVER_SHIFT) + (span.first + first + window - 1)
     return ids
 
 
