@@ -27,6 +27,7 @@ from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.frame import rows_of_window
+from argus_trainer.data.memory import Memory
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
@@ -139,8 +140,7 @@ def both(store: LocalStore, model: ModelSpec) -> tuple[Dataset, TimeSeriesDataSe
         rules,
         launch.training,
         reading=reading,
-        prefetch_blocks=4,
-        keep_all_blocks=True,
+        shares=Memory.of(plan, found, rules, BATCH_SIZE).shares(None),
     )
     chunks = []
     for pinned in plan.objects[: plan.split.train_end]:

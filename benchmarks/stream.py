@@ -48,6 +48,7 @@ from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.batch import Batch
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.fetch import NUM_THREADS, Fetcher
+from argus_trainer.data.memory import Memory
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.reference import fitted_dataset
@@ -134,15 +135,16 @@ class Run:
     statistics: Statistics
 
     def dataset(self, *, resident: bool) -> Dataset:
+        rules = WindowRules.of(MODEL, self.data, TRAINING)
+        memory = Memory.of(self.plan, self.statistics, rules, TRAINING.batch_size)
         return Dataset(
             self.source,
             self.plan,
             self.statistics,
-            WindowRules.of(MODEL, self.data, TRAINING),
+            rules,
             TRAINING,
             reading=Rules.of(self.data),
-            prefetch_blocks=2,
-            keep_all_blocks=resident,
+            shares=memory.shares(None if resident else memory.recommended),
         )
 
 

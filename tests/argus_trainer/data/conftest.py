@@ -22,6 +22,7 @@ from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_dataset
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.memory import Memory
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.rules import Rules
@@ -46,6 +47,7 @@ class Run:
     block_chunks: int = 2
     mix_width: int = 2
     seed: int = 42
+    stride: int = 1
     rules_of_data: dict[str, object] = field(default_factory=dict)
     """Fields of `data` beside the uri."""
     kept_in: str = "checkpoints"
@@ -68,7 +70,7 @@ class Run:
 
     @property
     def training(self) -> TrainingSpec:
-        return TrainingSpec(batch_size=self.batch_size, seed=self.seed)
+        return TrainingSpec(batch_size=self.batch_size, seed=self.seed, window_stride=self.stride)
 
     @property
     def data(self) -> LaunchData:
@@ -124,8 +126,14 @@ class Run:
         self.statistics = self.make_statistics()
         return self
 
+    @property
+    def memory(self) -> Memory:
+        return Memory.of(self.plan, self.statistics, self.rules, self.batch_size)
+
     def dataset(self, **options: object) -> Dataset:
-        arguments = {"prefetch_blocks": 2, "reading": Rules.of(self.launch().data)} | options
+        """Without `shares`: with the recommended memory."""
+        shares = self.memory.shares(self.memory.recommended)
+        arguments = {"shares": shares, "reading": Rules.of(self.launch().data)} | options
         return Dataset(
             self.store, self.plan, self.statistics, self.rules, self.training, **arguments
         )
@@ -210,7 +218,7 @@ def prepared(write: Write) -> Callable[..., Run]:
     return prepare
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_over() -> type[Run]:
     return Run
 

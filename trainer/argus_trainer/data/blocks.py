@@ -1,13 +1,10 @@
 """Blocks from the store: read by one thread ahead of need, a bounded number at a time.
 
-A block that is taken belongs to the taker; the reader keeps only decoded chunks for the
-halo of a next block, and, if all are to stay, every block it made. What it reads is checked:
-an object that changed, or a block that enumerates other windows than the statistics say, is
-refused by name.
+A block that is taken belongs to the taker; what stays beside it (`kept.py`) is bounded by
+bytes. What is read is checked: an object that changed, or a block that enumerates other windows
+than the statistics say, is refused by name.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ from argus_contract.plan import BlockStatistics, Plan, Statistics
 from argus_trainer.data.chunk_reader import ChunkReader
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.grid import Block, ChunkGrid, Grid
+from argus_trainer.data.kept import KeptBlocks, KeptChunks
 from argus_trainer.data.windows import Span, mask_digest, object_steps
 from argus_trainer.errors import DataError
 
@@ -42,8 +40,10 @@ class BlockReader:
         spans: Sequence[Span],
         expected: Sequence[BlockStatistics],
         *,
-        keep_all: bool,
+        kept_blocks: KeptBlocks,
+        kept_chunks: KeptChunks,
     ) -> None:
+        """What is kept may be shared with a reader of another part."""
         if len(spans) != len(expected):
             raise DataError(
                 f"statistics.json has {len(expected)} blocks and the plan {len(spans)}: "
@@ -52,10 +52,7 @@ class BlockReader:
         self._fetcher, self._plan, self._grid = fetcher, plan, grid
         self._statistics, self._reader = statistics, chunks
         self._spans, self._expected = spans, expected
-        self._kept: dict[int, Block] | None = {} if keep_all else None
-        self._chunks: OrderedDict[int, ChunkGrid] = OrderedDict()
-        self._most_chunks = max(len(span.objects) for span in spans)
-        self._lock = threading.Lock()
+        self._kept_blocks, self._kept_chunks = kept_blocks, kept_chunks
 
     @contextmanager
     def ahead(
@@ -88,13 +85,13 @@ class BlockReader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _block(self, index: int) -> Block:
-        if self._kept is not None and index in self._kept:
-            return self._kept[index]
         span = self._spans[index]
+        kept = self._kept_blocks.get(span)
+        if kept:
+            return kept
         block = self._grid.block(span, (self._chunk(number) for number in span.objects))
         block = self._as_planned(index, block)
-        if self._kept is not None:
-            self._kept[index] = block
+        self._kept_blocks.add(block)
         return block
 
     def _as_planned(self, index: int, block: Block) -> Block:
@@ -128,16 +125,12 @@ class BlockReader:
         return replace(block, positions=block.positions[place])
 
     def _chunk(self, number: int) -> ChunkGrid:
-        with self._lock:
-            if number in self._chunks:
-                self._chunks.move_to_end(number)
-                return self._chunks[number]
+        kept = self._kept_chunks.get(number)
+        if kept:
+            return kept
         pinned = self._plan.objects[number]
         file = self._reader.open(number, self._fetcher.fetch(pinned))
         columns = self._reader.columns(number, file)
         chunk = self._grid.chunk(columns, object_steps(pinned, self._statistics.cadence_seconds))
-        with self._lock:
-            self._chunks[number] = chunk
-            while len(self._chunks) > self._most_chunks:
-                self._chunks.popitem(last=False)
+        self._kept_chunks.add(number, chunk)
         return chunk

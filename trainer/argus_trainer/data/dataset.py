@@ -1,8 +1,7 @@
 """The data of a run as the loop sees it: batches from any place, and frames for the stock class.
 
 Streaming is a memory budget, not another training: the same batches come whether all blocks
-stay or only those of the current place. In memory at once: the blocks of a group, those that
-are read ahead, and the chunks of one block.
+stay or only those of the current place. `memory.py` tells what is in memory at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.grid import Grid
 from argus_trainer.data.inputs import Inputs
+from argus_trainer.data.kept import KeptBlocks, KeptChunks
+from argus_trainer.data.memory import Shares
 from argus_trainer.data.order import EpochOrder
 from argus_trainer.data.pins import Pins
 from argus_trainer.data.rules import Rules
@@ -48,8 +49,7 @@ class Dataset:
         training: TrainingSpec,
         *,
         reading: Rules,
-        prefetch_blocks: int,
-        keep_all_blocks: bool = False,
+        shares: Shares,
         pins: Pins | None = None,
         check: Callable[[], None] = _go_on,
     ) -> None:
@@ -73,11 +73,13 @@ class Dataset:
         )
         self._batch_size = training.batch_size
         self._windows_per_epoch = training.windows_per_epoch
-        self._prefetch_blocks = prefetch_blocks
+        self._blocks_ahead = shares.blocks_ahead
         self._check = check
         grid = Grid(statistics, rules)
         self._gather = Gather(statistics, rules, training.batch_size)
         cadence = statistics.cadence_seconds
+        kept_blocks = KeptBlocks(shares.block_bytes)
+        kept_chunks = KeptChunks(shares.chunk_bytes)
         self._training = BlockReader(
             self._fetcher,
             plan,
@@ -86,7 +88,8 @@ class Dataset:
             grid,
             training_spans(plan, cadence, rules),
             statistics.training_blocks,
-            keep_all=keep_all_blocks,
+            kept_blocks=kept_blocks,
+            kept_chunks=kept_chunks,
         )
         self._validation = BlockReader(
             self._fetcher,
@@ -96,7 +99,8 @@ class Dataset:
             grid,
             validation_spans(plan, cadence, rules),
             statistics.validation_blocks,
-            keep_all=keep_all_blocks,
+            kept_blocks=kept_blocks,
+            kept_chunks=kept_chunks,
         )
 
     @property
@@ -147,7 +151,7 @@ class Dataset:
         upcoming = [block for group in groups for block in group.blocks]
         draft = self._gather.draft()
         left = order.windows - place
-        with reader.ahead(upcoming, self._prefetch_blocks, self._check) as take:
+        with reader.ahead(upcoming, self._blocks_ahead, self._check) as take:
             for group in groups:
                 blocks = {index: take() for index in group.blocks}
                 permutation = order.permutation(group)

@@ -41,6 +41,10 @@ class ChunkGrid:
     """Code of the state: 0 is unknown, then the vocabulary."""
     observed_ST: NDArray[np.bool_]
 
+    @property
+    def num_bytes(self) -> int:
+        return self.values_STV.nbytes + self.status_ST.nbytes + self.observed_ST.nbytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
@@ -53,6 +57,10 @@ class Block:
     """[windows] their rows: server code * steps of the span + first step."""
     window: int
     """Steps of a window."""
+
+    @property
+    def num_bytes(self) -> int:
+        return self.windows_PX.untyped_storage().nbytes() + self.positions.nbytes
 
     def ids(self, drawn: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Returns the ids of the windows with these indices, of all by default."""

@@ -19,13 +19,13 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, Final
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import TrainerPhase
-from argus_contract.spec import TrainingMode
 from argus_trainer.bundle.content import BundleContent, Outcome
 from argus_trainer.bundle.publish import artifact_of, publish
 from argus_trainer.bundle.write import write_bundle
 from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSave
 from argus_trainer.checkpoints.steps import Steps
 from argus_trainer.data.dataset import Dataset
+from argus_trainer.data.memory import Memory, budget_of
 from argus_trainer.data.pins import Pins
 from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
@@ -49,8 +49,6 @@ from argus_trainer.training.loop import Training, best_tensors
 from argus_trainer.training.pace import Pace
 from argus_trainer.training.saver import Saver
 from argus_trainer.training.state import Finish, Snapshot, TrainingState, read_state
-
-PREFETCHED_BLOCKS = 2
 
 
 class Attempt:
@@ -80,15 +78,16 @@ class Attempt:
         self._run_store = run_store
         self._output = output
         self._pins = pins
+        rules = WindowRules.of(launch.model, launch.data, launch.training)
+        memory = Memory.of(plan, statistics, rules, launch.training.batch_size)
         self._dataset = Dataset(
             data,
             plan,
             statistics,
-            WindowRules.of(launch.model, launch.data, launch.training),
+            rules,
             launch.training,
             reading=Rules.of(launch.data),
-            prefetch_blocks=PREFETCHED_BLOCKS,
-            keep_all_blocks=launch.training.mode is TrainingMode.STANDARD,
+            shares=memory.shares(budget_of(launch.training)),
             pins=pins,
             check=self._stop.check,
         )

@@ -1,0 +1,230 @@
+"""How much memory the data of a run takes: arithmetic on the plan, before anything is read.
+
+    group       blocks that are drawn from at once, and the order of their windows
+    batches     the one that is trained on, and the one that is filled
+    making      one object on its way, its rows while they are decoded, masks of a block
+    the rest    blocks made ahead, then decoded chunks for the halo of a next block, then
+                blocks that stay for the next epoch
+
+Only the first three are needed. What a budget leaves beyond them saves reading; no batch
+depends on it. Training and validation take turns and share one budget.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from argus_contract.decimals import value_of
+from argus_contract.plan import Plan, Statistics
+from argus_contract.spec import TrainingMode, TrainingSpec
+from argus_trainer.data.inputs import Inputs
+from argus_trainer.data.step_record import Record
+from argus_trainer.data.windows import (
+    Span,
+    WindowRules,
+    object_steps,
+    training_spans,
+    validation_spans,
+)
+from argus_trainer.errors import ConfigurationError
+
+MIB = 2**20
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+MOST_AHEAD = 2
+"""Blocks made ahead: one is made while another one waits, more would only wait as well."""
+COPIES = 4
+"""Of a chunk's values in float64 that exist at once while it is decoded."""
+DECODED_PER_BYTE = 8
+"""Bytes that a byte of an object takes while it is decoded, where rows are not known: they may
+be recorded more often than the steps of the run."""
+MASK_BYTES = 48
+"""Per server and step while a block is made: what finds gaps and windows."""
+ORDER_BYTES = 24
+"""Per window of a group: random words, the permutation, and the memory of the sort."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What a budget is spent on."""
+
+    blocks_ahead: int
+    """Blocks made before they are asked for."""
+    chunk_bytes: int
+    """Of decoded chunks that stay for the halo of a next block."""
+    block_bytes: int | None
+    """Of blocks that stay for the next epoch; None: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of the parts of one run."""
+
+    block: int
+    """The largest one."""
+    blocks: int
+    """All of them, training and validation."""
+    chunks: int
+    """The decoded chunks of the block that needs most of them."""
+    needed: int
+    """Batches, order and making, without any block that is drawn from."""
+    mix_width: int
+
+    @classmethod
+    def of(
+        cls, plan: Plan, statistics: Statistics, rules: WindowRules, batch_size: int
+    ) -> "Memory":
+        """Returns the memory of a run that is planned and counted."""
+        found = (*statistics.training_blocks, *statistics.validation_blocks)
+        return cls.about(
+            plan,
+            Inputs.of(statistics),
+            rules,
+            batch_size,
+            cadence_seconds=statistics.cadence_seconds,
+            servers=len(statistics.servers) + len(statistics.unseen_servers),
+            windows=[block.windows for block in found],
+        )
+
+    @classmethod
+    def about(
+        cls,
+        plan: Plan,
+        inputs: Inputs,
+        rules: WindowRules,
+        batch_size: int,
+        *,
+        cadence_seconds: int,
+        servers: int,
+        windows: Sequence[int] | None = None,
+    ) -> "Memory":
+        """Returns the memory of a run over so many servers.
+
+        `windows` of each block, training then validation; None: as many as there may be.
+        """
+        record = Record.of(inputs)
+        spans = (
+            *training_spans(plan, cadence_seconds, rules),
+            *validation_spans(plan, cadence_seconds, rules),
+        )
+        if windows is None:
+            windows = [servers * (span.end - span.start) for span in spans]
+        blocks = [
+            block_bytes(span, servers, record, count)
+            for span, count in zip(spans, windows, strict=True)
+        ]
+        steps = [object_steps(pinned, cadence_seconds) for pinned in plan.objects]
+        a_step = servers * _chunk_bytes(inputs)
+        chunks = [_sum_of_steps(steps, span) * a_step for span in spans]
+        longest = max(end - start for start, end in steps)
+        largest = max(pinned.size for pinned in plan.objects)
+        rows = servers * longest * COPIES * 8 * (len(inputs.metrics) + 2)
+        most_windows = plan.mix_width * max(windows)
+        return cls(
+            block=max(blocks),
+            blocks=sum(blocks),
+            chunks=max(chunks),
+            needed=2 * batch_size * rules.window * record.num_bytes
+            + ORDER_BYTES * most_windows
+            + MASK_BYTES * servers * max(span.num_steps for span in spans)
+            + largest
+            + max(rows, DECODED_PER_BYTE * largest)
+            + longest * a_step,
+            mix_width=plan.mix_width,
+        )
+
+    @property
+    def least(self) -> int:
+        """Without it no training is possible."""
+        return self.needed + self.mix_width * self.block
+
+    @property
+    def recommended(self) -> int:
+        """With it blocks are made ahead of need, and a halo is not decoded again in order."""
+        return self.least + MOST_AHEAD * self.block + self.chunks
+
+    @property
+    def everything(self) -> int:
+        """From it on every block is read once."""
+        return self.recommended + self.blocks
+
+    def shares(self, budget: int | None) -> Shares:
+        """Returns what a budget in bytes is spent on; None keeps all blocks.
+
+        Raises ConfigurationError for a budget below the least.
+        """
+        if budget is None:
+            return Shares(blocks_ahead=MOST_AHEAD, chunk_bytes=self.chunks, block_bytes=None)
+        if budget < self.least:
+            raise ConfigurationError(
+                f"training.memoryBudget {mebibytes(budget)} is too small for this data, which "
+                f"needs {mebibytes(self.least)} ({self.mix_width} blocks of "
+                f"{mebibytes(self.block)} and the way to them): set at least "
+                f"{mebibytes(self.least)} (without a value it is half of the memory that the "
+                "container may take), or use fewer servers (data.servers) or a shorter "
+                "model.encoderLength"
+            )
+        left = budget - self.least
+        ahead = min(MOST_AHEAD, left // self.block)
+        left -= ahead * self.block
+        chunks = min(self.chunks, left)
+        return Shares(blocks_ahead=ahead, chunk_bytes=chunks, block_bytes=left - chunks)
+
+
+def budget_of(
+    training: TrainingSpec, *, cgroup: Path = CGROUP, meminfo: Path = MEMINFO
+) -> int | None:
+    """Returns the bytes that a run's data may take; None: no limit.
+
+    Default: half of the container's limit, or else of the memory that is available. Raises
+    ConfigurationError where neither is known.
+    """
+    if training.mode is TrainingMode.STANDARD:
+        return None
+    if training.memory_budget is not None:
+        return int(value_of(training.memory_budget))
+    limit = _container_limit(cgroup)
+    return (_available(meminfo) if limit is None else limit) // 2
+
+
+def block_bytes(span: Span, servers: int, record: Record, windows: int) -> int:
+    """Returns the memory of a block: its records, and the place of each window."""
+    return servers * span.num_steps * record.num_bytes + 8 * windows
+
+
+def mebibytes(count: int) -> str:
+    """Returns a number of bytes as a quantity, rounded up."""
+    return f"{-(-count // MIB)}Mi"
+
+
+def _chunk_bytes(inputs: Inputs) -> int:
+    """Returns the memory of one server and step of a decoded chunk: values, state, a flag."""
+    return 4 * (len(inputs.features) + 2 * len(inputs.targets)) + 2 + 1
+
+
+def _sum_of_steps(steps: Sequence[tuple[int, int]], span: Span) -> int:
+    lengths: Iterable[int] = (steps[index][1] - steps[index][0] for index in span.objects)
+    return sum(lengths)
+
+
+def _container_limit(cgroup: Path) -> int | None:
+    """Returns the memory that the cgroup (version 2, or 1) grants, None without a limit."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = cgroup / name
+        if file.exists():
+            text = file.read_text(encoding="ascii").strip()
+            # Version 1 writes a number near 2**63 for "no limit".
+            return None if text == "max" or int(text) >= 2**62 else int(text)
+    return None
+
+
+def _available(meminfo: Path) -> int:
+    """Returns the memory of the machine that programs may still take."""
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    raise ConfigurationError(
+        "the memory of this machine cannot be told: set training.memoryBudget, for example 4Gi"
+    )
