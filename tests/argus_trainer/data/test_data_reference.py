@@ -154,6 +154,22 @@ def test_a_server_that_training_never_saw_gets_the_scale_of_the_fleet(prepared) 
     assert (x["encoder_cat"] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["ppweb7", "ppml7"], ids=["known profile", "unknown profile"])
+def test_a_window_of_a_server_that_training_never_saw_equals_the_stock_class(
+    prepared, rows, name
+) -> None:
+    frame = rows(servers=["ppdb1", "ppweb1"], status=True)
+    late = frame["timestamp"] >= frame["timestamp"].min() + pd.Timedelta(hours=28)
+    newcomer = frame[late & (frame["server_name"] == "ppdb1")].assign(server_name=name)
+    run = prepared(pd.concat([frame, newcomer]), targets=["cpu_user_pct", "load_average"])
+    dataset = run.dataset()
+    (*_, batch) = dataset.validation_batches()
+    (row, *_) = np.flatnonzero(batch.window_ids >> 40 == 2)
+    with pytest.warns(UserWarning, match="unknown classes"):
+        x, y = stock_batch(run, dataset, int(batch.window_ids[row]))
+    assert_equal_to_the_bit(batch, int(row), x, y)
+
+
 def test_states_that_training_never_saw_are_unknown(prepared, rows) -> None:
     frame = rows(status=True)
     late = frame["timestamp"] >= frame["timestamp"].min() + pd.Timedelta(hours=28)

@@ -6,6 +6,7 @@ import pytest
 from pytorch_forecasting import GroupNormalizer
 from sklearn.preprocessing import StandardScaler
 
+from argus_trainer.data import window_count
 from argus_trainer.data.inputs import softplus_inverse
 from argus_trainer.data.record import TargetRecord
 from argus_trainer.data.scaling import STOCK_EPSILON, TargetScaling
@@ -80,6 +81,15 @@ def test_no_validation_row_moves_a_scaler(prepared, rows, run_over, write_to, tm
     frame.loc[early, "mem_used_pct"] *= 100
     c = run_over(write_to(frame, tmp_path / "early")).prepare().statistics
     assert c.features != a.features
+
+
+def test_windows_of_a_large_fleet_are_counted_some_servers_at_a_time(
+    prepared, rows, monkeypatch
+) -> None:
+    frame = rows(servers=[f"s{n}" for n in range(7)])
+    run = prepared(frame[np.random.default_rng(1).random(len(frame)) > 0.03])
+    monkeypatch.setattr(window_count, "CELLS", 2 * 40)
+    assert run.make_statistics() == run.statistics
 
 
 def test_vocabularies_are_sorted(prepared, rows) -> None:

@@ -23,6 +23,34 @@ from argus_trainer.data.rules import Rules
 from argus_trainer.errors import ConfigurationError
 
 
+class Sources:
+    """Which objects the steps of each object of a plan are made of."""
+
+    def __init__(self, objects: Sequence[PinnedObject], rules: Rules) -> None:
+        self._objects = objects
+        self._reach = rules.cadence_seconds * MICROS
+        self.times = [(_micros(pinned.start), _micros(pinned.end)) for pinned in objects]
+        """First microsecond of each object, and the first after it."""
+        self._starts = [start for start, _ in self.times]
+        self._longest = max((end - start for start, end in self.times), default=0)
+
+    def of(self, index: int) -> tuple[int, ...]:
+        """Returns the objects whose rows an object's steps are made of, itself included."""
+        if not self._reach:
+            return (index,)
+        start, end = self.times[index]
+        first = bisect_left(self._starts, start - self._reach - self._longest)
+        stop = bisect_left(self._starts, end)
+        return tuple(
+            other for other in range(first, stop) if self.times[other][1] > start - self._reach + 1
+        )
+
+    def identity(self, index: int) -> PinnedObject:
+        """Returns the object, under an ETag that also tells the neighbours it is read with."""
+        etags = [self._objects[other].etag for other in self.of(index)]
+        return self._objects[index].model_copy(update={"etag": " ".join(etags)})
+
+
 class ChunkReader:
     """Reads the objects of one plan with fixed columns, in any order, from any thread."""
 
@@ -41,28 +69,10 @@ class ChunkReader:
         self._uri, self._objects, self._rules, self._fetch = uri, objects, rules, fetch
         self._metrics, self._status, self._profile = tuple(metrics), status, profile
         self._reach = rules.cadence_seconds * MICROS
-        self._times = [(_micros(pinned.start), _micros(pinned.end)) for pinned in objects]
-        self._starts = [start for start, _ in self._times]
-        self._longest = max((end - start for start, end in self._times), default=0)
+        self._sources = Sources(objects, rules)
+        self._times = self._sources.times
         self._kept: tuple[int, dict[int, Columns]] = (-1, {})
         """Of the object that is expected next: its number, and rows of its neighbours."""
-
-    def sources(self, index: int) -> tuple[int, ...]:
-        """Returns the objects whose rows an object's steps are made of, itself included."""
-        if not self._reach:
-            return (index,)
-        start, end = self._times[index]
-        first = bisect_left(self._starts, start - self._reach - self._longest)
-        stop = bisect_left(self._starts, end)
-        return tuple(
-            other for other in range(first, stop) if self._times[other][1] > start - self._reach + 1
-        )
-
-    def identity(self, index: int) -> PinnedObject:
-        """Returns the object, under an ETag that also tells the neighbours it is read with."""
-        pinned = self._objects[index]
-        etags = [self._objects[other].etag for other in self.sources(index)]
-        return pinned.model_copy(update={"etag": " ".join(etags)})
 
     def open(self, index: int, content: Content) -> ChunkFile:
         """Returns an object with this content. Raises DataError when it is no Parquet."""
@@ -85,7 +95,7 @@ class ChunkReader:
             kept = {}
         parts = {
             other: own if other == index else kept.get(other) or self._neighbour(other)
-            for other in self.sources(index)
+            for other in self._sources.of(index)
         }
         self._keep(index + 1, parts)
         start, end = self._times[index]
@@ -116,7 +126,7 @@ class ChunkReader:
         """Leaves steps to the last object whose time holds their end."""
         steps = -(-columns.micros // self._reach) * self._reach
         mine = np.ones(len(steps), dtype=np.bool_)
-        for other in self.sources(index):
+        for other in self._sources.of(index):
             if other > index:
                 start, end = self._times[other]
                 mine &= (steps < start) | (steps >= end)
@@ -126,8 +136,8 @@ class ChunkReader:
         """Keeps what an object will need if it is read next."""
         kept = {}
         if index < len(self._objects):
-            needed = self._starts[index] - self._reach + 1
-            for other in self.sources(index):
+            needed = self._times[index][0] - self._reach + 1
+            for other in self._sources.of(index):
                 if other in parts:
                     rows = between(parts[other], needed, self._times[other][1])
                     # Not a view: it would hold all rows of the object.

@@ -4,7 +4,7 @@ Chan's update in float64, in the order of the chunks, so that the same chunks al
 the same bits. All arrays have one entry per group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,17 +37,16 @@ class Moments:
         return cls(count=count, mean=mean, squares=squares)
 
     @classmethod
-    def of_columns(cls, values: Floats) -> "Moments":
-        """Returns the moments of each column of [n, groups]; NaN is no value."""
-        num_groups = values.shape[1]
-        found = cls.none(num_groups)
-        for group in range(num_groups):
-            column = values[:, group]
-            column = column[~np.isnan(column)]
-            if column.size:
-                found.count[group] = column.size
-                found.mean[group] = column.mean()
-                found.squares[group] = np.square(column - found.mean[group]).sum()
+    def of_columns(cls, columns: Iterable[Floats], num_columns: int) -> "Moments":
+        """Returns the moments of each column, one group each; NaN is no value."""
+        found = cls.none(num_columns)
+        for group, column in enumerate(columns):
+            values = column[~np.isnan(column)]
+            if values.size:
+                found.count[group] = values.size
+                found.mean[group] = values.mean()
+                values -= found.mean[group]
+                found.squares[group] = np.square(values, out=values).sum()
         return found
 
     @classmethod

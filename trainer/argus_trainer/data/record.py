@@ -72,7 +72,7 @@ class TargetRecord:
             raw=Moments.of(servers, values, num_servers),
             decades=decades,
             inverse=by_decade.at(decades),
-            positive=Moments.of_columns(positive[:, None]),
+            positive=Moments.of_columns([positive], 1),
             least_positive=float(positive.min()) if positive.size else np.inf,
         )
 
@@ -117,7 +117,10 @@ def record_of(columns: Columns, steps: tuple[int, int], form: RecordForm) -> Obj
         rows=len(placed.rows),
         oddities=_oddities(columns, placed),
         observed_SB=np.packbits(observed, axis=1),
-        features=Moments.of_columns(columns.values[placed.rows, :num_features]),
+        # One column at a time: all at once would be a second copy of the object.
+        features=Moments.of_columns(
+            (columns.values[placed.rows, index] for index in range(num_features)), num_features
+        ),
         targets=tuple(
             TargetRecord.of(servers, columns.values[placed.rows, index], len(codes))
             for index in range(num_features, len(form.metrics))

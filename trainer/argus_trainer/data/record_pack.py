@@ -149,6 +149,7 @@ def _arrays(record: ObjectRecord, labels: dict[str, int]) -> Arrays:
         "profiles": _codes(record.profiles, labels),
         "states": _codes(record.states, labels),
         "observed": record.observed_SB.ravel(),
+        "observed_bytes": np.array(record.observed_SB.shape[1:]),
         **_moments("features", record.features),
     }
     for number, target in enumerate(record.targets):
@@ -171,7 +172,7 @@ def _record(
         states=_names(arrays["states"], labels),
         rows=entry.rows,
         oddities=entry.oddities,
-        observed_SB=arrays["observed"].reshape(len(servers), -1 if servers else 0),
+        observed_SB=arrays["observed"].reshape(len(servers), *arrays["observed_bytes"]),
         features=_moments_in(arrays, "features"),
         targets=tuple(
             TargetRecord(

@@ -1,6 +1,7 @@
 """The servers of a run by code: those that training saw, then those that only validation saw.
 
-The stock classes give what they were not fitted on the code 0 and the fleet's scale; so do we.
+The stock classes give a server that they were not fitted on the fleet's scale, and a profile
+the code 0; so do we.
 S servers, N targets.
 """
 
@@ -22,7 +23,8 @@ class Servers:
     profiles: tuple[str, ...]
     """[S]"""
     groups_S: NDArray[np.int64]
-    """Code in the stock dataset: from 1, 0 for a server that training never saw."""
+    """Code in the stock dataset, which no input is. It goes on counting for servers that training
+    never saw, after one number that it leaves out."""
     profiles_S: NDArray[np.int64]
     """Code of the profile: from 1, 0 for one that training never saw."""
     scalers_NS2: NDArray[np.float64]
@@ -33,12 +35,13 @@ class Servers:
     @classmethod
     def of(cls, statistics: Statistics) -> "Servers":
         trained, unseen = statistics.servers, statistics.unseen_servers
+        num = len(trained) + len(unseen)
         profiles = statistics.profiles + tuple(profile_of(name) for name in unseen)
         code_of = {name: code for code, name in enumerate(profile_names(statistics), start=1)}
         return cls(
             names=trained + unseen,
             profiles=profiles,
-            groups_S=np.array([*range(1, len(trained) + 1), *(0 for _ in unseen)], dtype=np.int64),
+            groups_S=np.arange(1, num + 1) + (np.arange(num) >= len(trained)),
             profiles_S=np.array([code_of.get(name, 0) for name in profiles], dtype=np.int64),
             scalers_NS2=np.array(
                 [

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from argus_contract.plan import PinnedObject
 from argus_trainer.data.cadence import cadence_of, check_cadence
-from argus_trainer.data.chunk_reader import ChunkReader
+from argus_trainer.data.chunk_reader import ChunkReader, Sources
 from argus_trainer.data.decode import ChunkFile, Columns
-from argus_trainer.data.fetch import Content, Fetcher
+from argus_trainer.data.fetch import LARGE_BYTES, Content, Fetcher
 from argus_trainer.data.record import ObjectRecord, RecordForm, record_of
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.record_pack import Origin
@@ -23,7 +23,8 @@ from argus_trainer.data.windows import object_steps
 from argus_trainer.errors import DataError
 
 NUM_DECODERS = 2
-"""Objects that are decoded at once: more would hold more rows and gain nothing."""
+"""Objects that are decoded at once: more would hold more rows and gain little. Rows that are
+gathered onto a grid need those of the object before, so there it is one after another."""
 
 Made = tuple[Origin | None, ObjectRecord]
 
@@ -48,6 +49,9 @@ class Survey:
         self._fetcher, self._objects, self._targets = fetcher, objects, targets
         self._rules, self._cache, self._check = rules, cache, check
         cache.look(objects)
+        # A record is kept under all that it was made of.
+        sources = Sources(objects, rules)
+        self._names = [sources.identity(index) for index in range(len(objects))]
         self._at_hand: dict[int, Content] = {}
         self.form = self._form_of(self._first_origin())
         self._reader = ChunkReader(
@@ -66,19 +70,20 @@ class Survey:
         Raises DataError for an object that changed or cannot be read as the first one was.
         """
         form, cache = self.form, self._cache
-        # A record is kept under all that it was made of.
-        names = [self._reader.identity(index) for index in range(len(self._objects))]
+        names = self._names
         missing = [index for index, name in enumerate(names) if not cache.has(name, form)]
         waiting = set(missing)
-        with ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="argus-decode") as pool:
+        num_decoders = 1 if self._rules.cadence_seconds else NUM_DECODERS
+        with ThreadPoolExecutor(num_decoders, thread_name_prefix="argus-decode") as pool:
             contents = self._contents(missing)
+            todo = deque(missing)
             making: deque[Future[Made]] = deque()
             for index, name in enumerate(names):
                 made: Made | None = None
                 if index in waiting:
-                    while len(making) < NUM_DECODERS and (content := next(contents, None)):
-                        making.append(pool.submit(self._made, *content))
-                        del content
+                    while todo and len(making) < (1 if self._is_large(todo[0]) else num_decoders):
+                        todo.popleft()
+                        making.append(pool.submit(self._made, *next(contents)))
                     made = making.popleft().result()
                 record = made[1] if made else cache.get(name, form)
                 if record is None:
@@ -92,6 +97,11 @@ class Survey:
                 yield record
         cache.write(form)
 
+    def _is_large(self, index: int) -> bool:
+        """Whether the object's rows are too many to stand beside those of the one before it."""
+        around = self._objects[max(index - 1, 0) : index + 1]
+        return any(pinned.size > LARGE_BYTES for pinned in around)
+
     def _contents(self, missing: Sequence[int]) -> Iterator[tuple[int, Content]]:
         """Yields these objects by number; the one that was read first is at hand."""
         wanted = [self._objects[index] for index in missing if index not in self._at_hand]
@@ -103,7 +113,7 @@ class Survey:
     def _first_origin(self) -> Origin:
         """Returns what the first object with rows says; an empty one says nothing."""
         for index, pinned in enumerate(self._objects):
-            if origin := self._cache.origin(pinned):
+            if origin := self._cache.origin(self._names[index]):
                 return origin
             content = self._fetcher.fetch(pinned)
             file = ChunkFile(f"{self._fetcher.source.uri}/{pinned.key}", content, self._rules)
