@@ -55,7 +55,16 @@ def test_a_plan_is_shown_without_torch_and_leaves_nothing(data: Path, tmp_path: 
     assert "24 of 2:00:00 in 24 objects" in lines["chunks"]
     assert "of 3 servers" in lines["rows"]
     assert lines["split"].endswith("17 training, 5 validation, 2 holdout chunks")
-    assert {"window", "coverage", "windows", "epoch", "fetch", "time"} <= lines.keys()
+    assert {
+        "window",
+        "coverage",
+        "windows",
+        "epoch",
+        "fetch",
+        "memory",
+        "mixing",
+        "time",
+    } <= lines.keys()
     assert not [*tmp_path.rglob("*.json")]
 
 

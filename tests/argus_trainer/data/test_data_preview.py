@@ -33,6 +33,10 @@ def test_a_guess_on_whole_data_is_exact(rows: Any, prepared: Callable[..., Any])
     assert guess[-1] == f"~ is an estimate from {NUM_SAMPLED} of 30 objects"
     for line, which in (("rows", 0), ("windows", 0), ("windows", 1), ("epoch", 0), ("coverage", 0)):
         assert number(guess, line, which) == number(truth, line, which) > 0
+    for which in range(3):
+        assert number(guess, "memory", which) == pytest.approx(
+            number(truth, "memory", which), rel=0.05, abs=1
+        )
     assert any("~" in line for line in guess[:-1])
     assert not any("~" in line for line in truth)
 
@@ -48,6 +52,11 @@ def test_counts_with_statistics_are_those_of_the_run(
     assert number(lines, "chunks") == 20
     split = [number(lines, "split", part) for part in range(3)]
     assert split == [14, 4, 2]
+    # 7 full blocks, the first one short of its halo, in groups of two.
+    assert 40 < number(lines, "mixing") < 70
+    assert number(lines, "mixing", 1) == pytest.approx(100 / 7, abs=1)
+    assert number(lines, "memory") == -(-run.memory.least // 2**20)
+    assert number(lines, "memory", 1) == -(-run.memory.recommended // 2**20)
     assert not any(line.startswith("time") for line in lines)
 
 

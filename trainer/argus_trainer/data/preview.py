@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 
 from argus_contract.launch import Launch
 from argus_contract.plan import Plan, Statistics
+from argus_trainer.data.memory import Memory, mebibytes
 from argus_trainer.data.sample import Sample
+from argus_trainer.data.shuffle import full_shuffle_share, same_block_share
 from argus_trainer.data.spans import usual_seconds
 from argus_trainer.data.windows import Span, WindowRules, training_spans, validation_spans
 
@@ -33,6 +35,9 @@ def preview(
             plan.objects[plan.split.validation_end :],
         )
     ]
+    memory = counts.memory
+    mixed = same_block_share(counts.windows_of_block, seed=plan.seed, mix_width=plan.mix_width)
+    fully_mixed = full_shuffle_share(counts.windows_of_block)
     steps = -(-counts.per_epoch // launch.training.batch_size)
     lines = [
         f"data       {plan.data_uri}, version {plan.manifest_digest[:12]}",
@@ -47,8 +52,13 @@ def preview(
         f"{counts.validation:,} validation, of {launch.model.encoder_length}+"
         f"{launch.model.prediction_length} steps",
         f"epoch      {counts.about}{steps:,} steps of {launch.training.batch_size} windows",
+        f"mixing     {counts.about}{100 * mixed:.1f} % of neighbours in the order are of one "
+        f"block; {counts.about}{100 * fully_mixed:.1f} % in a full shuffle",
         f"fetch      {size_text(_epoch_bytes(plan, counts.training_spans))} an epoch with its "
         f"halo when streamed; {size_text(_bytes(plan, counts.training_spans))} once when kept",
+        f"memory     {counts.about}{mebibytes(memory.least)} at least, {counts.about}"
+        f"{mebibytes(memory.recommended)} recommended for training.memoryBudget; with "
+        f"{counts.about}{mebibytes(memory.everything)} each block is read once",
     ]
     if sample:
         rate = sample.bytes / max(sample.seconds, 1e-9)
@@ -75,6 +85,8 @@ class _Counts:
     validation: int
     per_epoch: int
     training_spans: tuple[Span, ...]
+    windows_of_block: tuple[int, ...]
+    memory: Memory
 
 
 def _counts(
@@ -97,6 +109,8 @@ def _counts(
             validation=sum(block.windows for block in statistics.validation_blocks),
             per_epoch=min(training, most or training),
             training_spans=spans,
+            windows_of_block=tuple(block.windows for block in statistics.training_blocks),
+            memory=Memory.of(plan, statistics, rules, launch.training.batch_size),
         )
     if sample is None:
         raise ValueError("a preview needs a sample or statistics")
@@ -115,6 +129,15 @@ def _counts(
         validation=round(validation * sample.rows_per_step),
         per_epoch=min(training, most or training),
         training_spans=spans,
+        windows_of_block=tuple(span.end - span.start for span in spans),
+        memory=Memory.about(
+            plan,
+            sample.inputs,
+            rules,
+            launch.training.batch_size,
+            cadence_seconds=cadence,
+            servers=sample.servers,
+        ),
     )
 
 

@@ -15,9 +15,11 @@ from argus_contract.plan import PinnedObject, Plan
 from argus_trainer.data.cadence import cadence_of
 from argus_trainer.data.decode import ChunkFile, Columns
 from argus_trainer.data.fetch import Content
+from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.place import place
+from argus_trainer.data.plan import training_time
 from argus_trainer.data.rules import Rules
-from argus_trainer.data.schema import measured_inputs
+from argus_trainer.data.schema import calendar_names, measured_inputs
 from argus_trainer.data.windows import SERVER_SHIFT, object_steps
 from argus_trainer.errors import DataError
 
@@ -40,6 +42,8 @@ class Sample:
     rows_per_step: float
     """Servers that were observed at a step, on average."""
     cadence_seconds: int
+    inputs: Inputs
+    """What the model would see, by the last object that was read."""
 
     @property
     def coverage(self) -> float:
@@ -92,6 +96,12 @@ def sample_of(plan: Plan, launch: Launch, fetch: Callable[[PinnedObject], Conten
         servers=len(code_of),
         rows_per_step=rows / len(steps),
         cadence_seconds=cadence,
+        inputs=Inputs(
+            calendar=calendar_names(training_time(plan)),
+            features=metrics[: -len(targets)],
+            targets=targets,
+            has_status=present.has_status,
+        ),
     )
 
 

@@ -8,16 +8,17 @@ a batch is one copy per window; what the network takes are views of it. A record
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from argus_trainer.data.inputs import Inputs
 
-Lanes = TypeVar("Lanes", NDArray[Any], Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Lanes = TypeVar("Lanes", NDArray[Any], "Tensor")
 """An array or a tensor of records: [..., W] float32."""
 LANE_BYTES = 4
 
@@ -53,8 +54,11 @@ class Record:
         codes: NDArray[np.int64] = lanes[..., : self._reals_at].view(np.int64)
         return codes
 
-    def categories(self, lanes: Tensor) -> Tensor:
+    def categories(self, lanes: "Tensor") -> "Tensor":
         """[..., C] int64."""
+        # The layout alone, of which memory is planned, needs no torch.
+        import torch
+
         return lanes[..., : self._reals_at].view(torch.int64)
 
     def reals(self, lanes: Lanes) -> Lanes:
