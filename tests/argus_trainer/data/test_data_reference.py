@@ -13,7 +13,7 @@ from pytorch_forecasting.data.encoders import softplus_inv
 from torch import Tensor
 
 from argus_trainer.data.batch import Batch
-from argus_trainer.data.decode import ChunkFile, content_of
+from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.frame import rows_of_window
 from argus_trainer.data.inputs import softplus_inverse
 from argus_trainer.data.reference import fitted_dataset
@@ -98,7 +98,7 @@ def test_the_stock_class_finds_the_same_windows(prepared, rows) -> None:
     reference = fitted_dataset(run.statistics, run.model, dataset.sample_frame())
     chunks = [
         (
-            ChunkFile(pinned.key, content_of(run.store, pinned), Rules.of(run.data)).columns(
+            ChunkFile(pinned.key, run.store.get(pinned.key), Rules.of(run.data)).columns(
                 ("mem_used_pct", "load_average", "cpu_user_pct"), status=False, profile=False
             ),
             object_steps(pinned, 600),

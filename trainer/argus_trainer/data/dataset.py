@@ -30,7 +30,7 @@ from argus_trainer.data.windows import (
     training_spans,
     validation_spans,
 )
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.store import Source
 
 
 def _go_on() -> None:
@@ -42,7 +42,7 @@ class Dataset:
 
     def __init__(
         self,
-        store: Store,
+        source: Source,
         plan: Plan,
         statistics: Statistics,
         rules: WindowRules,
@@ -58,12 +58,12 @@ class Dataset:
         With `pins` objects may change under the run.
         """
         # The reader's own thread asks for one object at a time.
-        self._fetcher = Fetcher(store, max_bytes=0, pins=pins)
+        self._fetcher = Fetcher(source, max_bytes=0, pins=pins)
         self._plan, self._statistics = plan, statistics
         self._rules = rules
         inputs = Inputs.of(statistics)
         self._reader = ChunkReader(
-            store.uri,
+            source.uri,
             plan.objects,
             reading,
             self._fetcher.fetch,

@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from argus_contract.data_spec import NO_METRICS
-from argus_contract.plan import PinnedObject
 from argus_trainer.data.clock import instants
 from argus_trainer.data.labels import Labels, joined, labels
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAMP
-from argus_trainer.errors import DataError, ObjectChanged
-from argus_trainer.storage.store import ReadOnly, Store
+from argus_trainer.errors import DataError
+from argus_trainer.storage.store import ReadOnly
 
 LARGE = 64 << 20
 """Decoded bytes above which row groups are not read together, and columns one by one."""
@@ -88,17 +87,6 @@ class Present:
     numeric: tuple[str, ...]
     has_status: bool
     has_profile: bool
-
-
-def content_of(store: Store, pinned: PinnedObject) -> bytes:
-    """Returns the bytes of a pinned object. Raises ObjectChanged when it is another one."""
-    content = store.get(pinned.key, etag=pinned.etag)
-    if len(content) != pinned.size:
-        raise ObjectChanged(
-            f"{store.uri}/{pinned.key} changed under the run: it has {len(content)} bytes and had "
-            f"{pinned.size}; restore it, or start a new run with another runToken"
-        )
-    return content
 
 
 def _arrow_file(content: ReadOnly | IOBase) -> pa.NativeFile:

@@ -43,7 +43,7 @@ from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.narrator import Narrator
 from argus_trainer.process.report import Report
 from argus_trainer.process.surroundings import Surroundings
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.store import Source, Store
 from argus_trainer.training.course import Course
 from argus_trainer.training.loop import Training, best_tensors
 from argus_trainer.training.pace import Pace
@@ -63,7 +63,7 @@ class Attempt:
         ledger: Ledger,
         plan: Plan,
         statistics: Statistics,
-        data: Store,
+        data: Source,
         run_store: Store,
         output: Store,
         pins: Pins | None,

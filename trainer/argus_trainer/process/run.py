@@ -40,8 +40,8 @@ from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.report import Report
 from argus_trainer.process.server import ProgressServer
 from argus_trainer.process.surroundings import Surroundings
-from argus_trainer.storage.open import open_store
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.open import open_source, open_store
+from argus_trainer.storage.store import Source, Store
 from argus_trainer.wording import counted
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Journey:
             clock=surroundings.clock,
             say=surroundings.say,
         )
-        data = open_store(launch.data.uri, storage, stopping=stop.requested)
+        data = open_source(launch.data.uri, storage, stopping=stop.requested)
         pins = self._pins(run_store)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
@@ -222,7 +222,7 @@ class Journey:
             self.surroundings.say(f"[DATA] This run is not exact: {pins.reason}")
         return pins
 
-    def _make_plan(self, ledger: Ledger, data: Store, output: Store) -> Plan:
+    def _make_plan(self, ledger: Ledger, data: Source, output: Store) -> Plan:
         self.report.phase(TrainerPhase.PLANNING)
         now = self.surroundings.clock()
         self.surroundings.say(f"[DATA] Planning from {data.uri}")
@@ -234,7 +234,7 @@ class Journey:
         return nameless.model_copy(update={"bundle_name": name})
 
     def _make_statistics(
-        self, ledger: Ledger, data: Store, plan: Plan, pins: Repins | None
+        self, ledger: Ledger, data: Source, plan: Plan, pins: Repins | None
     ) -> Statistics:
         ledger.claim(resumed=None)
         self.report.phase(TrainerPhase.PLANNING)
