@@ -9,7 +9,6 @@ ours reaches of it, in bytes of batches per second. All take turns; medians over
 """
 
 import statistics as stats
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
@@ -26,9 +26,12 @@ from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOu
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.decode import ChunkFile
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.frame import rows_of_window
+from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.memory import Memory
 from argus_trainer.data.plan import make_plan
+from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.statistics import make_statistics
@@ -45,6 +48,7 @@ SHAPES = ((288, 96), (96, 24))
 TURNS = 5
 STOCK_BATCHES = 16
 COPIES = 200
+FETCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(THREADS)
     figures = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         store = LocalStore(Path(folder))
         generate(store, servers=SERVERS, hours=HOURS, seed=42)
         for encoder, decoder in SHAPES:
@@ -129,9 +133,16 @@ def both(store: LocalStore, model: ModelSpec) -> tuple[Dataset, TimeSeriesDataSe
     )
     plan = make_plan(store, launch, created_at=datetime.now(UTC), bundle_name="bench")
     reading = Rules.of(launch.data)
-    found = make_statistics(
-        store, plan, launch.data, model, launch.training, on_chunk=lambda done, total: None
-    )
+    with TemporaryDirectory() as kept, Fetcher(store, max_bytes=FETCH_BYTES) as fetcher:
+        found = make_statistics(
+            fetcher,
+            plan,
+            launch.data,
+            model,
+            launch.training,
+            cache=RecordCache(LocalStore(Path(kept)), launch.data, model, say=print),
+            check=lambda: None,
+        )
     rules = WindowRules.of(model, launch.data, launch.training)
     dataset = Dataset(
         store,
@@ -142,10 +153,12 @@ def both(store: LocalStore, model: ModelSpec) -> tuple[Dataset, TimeSeriesDataSe
         reading=reading,
         shares=Memory.of(plan, found, rules, BATCH_SIZE).shares(None),
     )
+    inputs = Inputs.of(found)
     chunks = []
     for pinned in plan.objects[: plan.split.train_end]:
         file = ChunkFile(pinned.key, store.get(pinned.key), reading)
-        chunks.append((file, object_steps(pinned, found.cadence_seconds)))
+        columns = file.columns(inputs.metrics, status=inputs.has_status, profile=False)
+        chunks.append((columns, object_steps(pinned, found.cadence_seconds)))
     first, last = chunks[0][1][0], chunks[-1][1][1] - 1
     frames = [rows_of_window(chunks, found, server, first, last) for server in found.servers]
     reference = fitted_dataset(found, model, dataset.sample_frame())
