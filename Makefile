@@ -64,10 +64,6 @@ test-cluster: ready ## Tests on the whole cluster (started and stopped if it is 
 bench-loader: .venv/.stamp ## Samples/s of the data engine against the stock loader
 	@$(PYTHON) -m benchmarks.loader
 
-.PHONY: bench-memory
-bench-memory: .venv/.stamp ## Peak memory with 1x, 4x, 16x the data, and under three budgets
-	@$(PYTHON) -m benchmarks.memory
-
 .PHONY: bench-stream
 bench-stream: .venv/.stamp ## First epoch from an S3 server against the same from memory
 	@$(PYTHON) -m benchmarks.stream
