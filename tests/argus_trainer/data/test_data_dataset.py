@@ -1,6 +1,7 @@
 """Batches of a run: every window once, in the same order whatever the memory, checked bytes."""
 
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable
@@ -192,25 +193,53 @@ def test_an_iteration_that_is_dropped_leaves_no_thread(prepared) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("argus-blocks")]
 
 
-def test_waiting_for_data_can_be_ended(prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_store_that_is_silent_can_be_ended(
+    prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = prepared()
-    asked = threading.Event()
+    answer = threading.Event()
 
     def stop() -> None:
-        asked.set()
         raise Preempted("SIGTERM")
 
     dataset = run.dataset(check=stop)
     get = run.store.get
-    # The store answers only once the wait was given up.
     monkeypatch.setattr(
         type(run.store),
         "get",
-        lambda self, key, etag=None: (asked.wait(30), get(key, etag=etag))[1],
+        lambda self, key, etag=None: (answer.wait(30), get(key, etag=etag))[1],
     )
+    began = time.monotonic()
     with pytest.raises(Preempted):
         next(dataset.training_batches(0))
+    assert time.monotonic() - began < 5
     assert not [t for t in threading.enumerate() if t.name.startswith("argus-blocks")]
+    answer.set()
+
+
+def test_objects_of_a_block_are_fetched_together_as_memory_allows(
+    prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(block_chunks=4, mix_width=1)
+    get, lock, under_way, seen = run.store.get, threading.Lock(), [], []
+
+    def slow(self, key, etag=None):
+        with lock:
+            under_way.append(key)
+            seen.append(len(under_way))
+        time.sleep(0.02)
+        content = get(key, etag=etag)
+        with lock:
+            under_way.remove(key)
+        return content
+
+    monkeypatch.setattr(type(run.store), "get", slow)
+    expected = ids(run.dataset().training_batches(0))
+    assert max(seen) >= 4
+    seen.clear()
+    least = run.memory.shares(run.memory.least)
+    assert ids(run.dataset(shares=least).training_batches(0)) == expected
+    assert max(seen) == 1
 
 
 def test_memory_does_not_grow_with_the_data(

@@ -103,7 +103,7 @@ def test_no_budget_changes_a_bit_of_any_batch(run: Any) -> None:
     assert len(set(standard)) == 3  # two epochs, and one validation twice
     for budget in budgets(run.memory):
         assert two_epochs(run.dataset(shares=run.memory.shares(budget))) == standard
-    ahead = Shares(blocks_ahead=7, chunk_bytes=0, block_bytes=0)
+    ahead = Shares(blocks_ahead=7, fetch_bytes=1, chunk_bytes=0, block_bytes=0)
     assert two_epochs(run.dataset(shares=ahead)) == standard
 
 
@@ -219,7 +219,7 @@ def test_what_is_kept_is_not_read_again(run: Any, monkeypatch: pytest.MonkeyPatc
 def test_a_budget_below_the_least_is_refused_with_the_least(run: Any) -> None:
     least = -(-run.memory.least // MIB)
     assert run.memory.shares(run.memory.least) == Shares(
-        blocks_ahead=0, chunk_bytes=0, block_bytes=0
+        blocks_ahead=0, fetch_bytes=0, chunk_bytes=0, block_bytes=0
     )
     with pytest.raises(ConfigurationError) as refusal:
         run.memory.shares(run.memory.least - 1)
@@ -233,7 +233,12 @@ def test_shares_spend_the_budget_and_no_more(run: Any) -> None:
     memory = run.memory
     for budget in range(memory.least, 2 * memory.everything, memory.block // 3):
         shares = memory.shares(budget)
-        spent = shares.blocks_ahead * memory.block + shares.chunk_bytes + (shares.block_bytes or 0)
+        spent = (
+            shares.blocks_ahead * memory.block
+            + shares.fetch_bytes
+            + shares.chunk_bytes
+            + (shares.block_bytes or 0)
+        )
         assert memory.least + spent == budget
 
 

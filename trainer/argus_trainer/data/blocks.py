@@ -5,9 +5,10 @@ bytes. What is read is checked: an object that changed, or a block that enumerat
 than the statistics say, is refused by name.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ import structlog
 
 from argus_contract.plan import BlockStatistics, Plan, Statistics
 from argus_trainer.data.chunk_reader import ChunkReader
-from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.fetch import Content, Fetcher
 from argus_trainer.data.grid import Block, ChunkGrid, Grid
 from argus_trainer.data.kept import KeptBlocks, KeptChunks
 from argus_trainer.data.windows import Span, mask_digest, object_steps
@@ -65,6 +66,13 @@ class BlockReader:
         context.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="argus-blocks")
+        left = threading.Event()
+
+        def go_on() -> None:
+            # Nobody waits for these blocks any more: what they wait for may never come.
+            if left.is_set():
+                raise CancelledError
+
         todo = iter(blocks)
         made: list[Future[Block]] = []
 
@@ -73,7 +81,7 @@ class BlockReader:
                 block = next(todo, None)
                 if block is None:
                     break
-                made.append(pool.submit(self._block, block))
+                made.append(pool.submit(self._block, block, go_on))
             first = made.pop(0)
             while not wait([first], timeout=CHECK_SECONDS).done:
                 check()
@@ -82,14 +90,16 @@ class BlockReader:
         try:
             yield take
         finally:
+            left.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _block(self, index: int) -> Block:
+    def _block(self, index: int, go_on: Callable[[], None]) -> Block:
         span = self._spans[index]
         kept = self._kept_blocks.get(span)
         if kept:
             return kept
-        block = self._grid.block(span, (self._chunk(number) for number in span.objects))
+        with closing(self._chunks(span.objects, go_on)) as chunks:
+            block = self._grid.block(span, chunks)
         block = self._as_planned(index, block)
         self._kept_blocks.add(block)
         return block
@@ -124,13 +134,25 @@ class BlockReader:
         place = np.arange(expected.windows) * windows // max(expected.windows, 1)
         return replace(block, positions=block.positions[place])
 
-    def _chunk(self, number: int) -> ChunkGrid:
-        kept = self._kept_chunks.get(number)
-        if kept:
-            return kept
-        pinned = self._plan.objects[number]
-        file = self._reader.open(number, self._fetcher.fetch(pinned))
-        columns = self._reader.columns(number, file)
-        chunk = self._grid.chunk(columns, object_steps(pinned, self._statistics.cadence_seconds))
+    def _chunks(
+        self, numbers: Iterable[int], go_on: Callable[[], None]
+    ) -> Generator[ChunkGrid, None, None]:
+        """Yields chunks in order; those that are not at hand are fetched together."""
+        missing = [number for number in numbers if not self._kept_chunks.get(number)]
+        objects = (self._plan.objects[number] for number in missing)
+        with closing(self._fetcher.ordered(objects, check=go_on)) as fetched:
+            for number in numbers:
+                if number in missing:
+                    yield self._decoded(number, next(fetched)[1])
+                else:
+                    # Those that came since may have taken its place.
+                    yield self._kept_chunks.get(number) or self._decoded(
+                        number, self._fetcher.fetch(self._plan.objects[number])
+                    )
+
+    def _decoded(self, number: int, content: Content) -> ChunkGrid:
+        steps = object_steps(self._plan.objects[number], self._statistics.cadence_seconds)
+        columns = self._reader.columns(number, self._reader.open(number, content))
+        chunk = self._grid.chunk(columns, steps)
         self._kept_chunks.add(number, chunk)
         return chunk

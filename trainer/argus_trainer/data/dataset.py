@@ -57,8 +57,7 @@ class Dataset:
 
         With `pins` objects may change under the run.
         """
-        # The reader's own thread asks for one object at a time.
-        self._fetcher = Fetcher(source, max_bytes=0, pins=pins)
+        self._fetcher = Fetcher(source, max_bytes=shares.fetch_bytes, pins=pins)
         self._plan, self._statistics = plan, statistics
         self._rules = rules
         inputs = Inputs.of(statistics)

@@ -6,7 +6,7 @@ is closed leaves a request of an outage behind rather than wait for it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from functools import partial
 from types import TracebackType
@@ -111,7 +111,7 @@ class Fetcher:
 
     def ordered(
         self, objects: Iterable[PinnedObject], *, check: Callable[[], None] = _go_on
-    ) -> Iterator[tuple[PinnedObject, Content]]:
+    ) -> Generator[tuple[PinnedObject, Content], None, None]:
         """Yields the objects, as they count now, with their content, in the order given.
 
         While it waits it calls `check` five times a second, which may raise. An error of an

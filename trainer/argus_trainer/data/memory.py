@@ -3,8 +3,8 @@
     group       blocks that are drawn from at once, and the order of their windows
     batches     the one that is trained on, and the one that is filled
     making      one object on its way, its rows while they are decoded, masks of a block
-    the rest    blocks made ahead, then decoded chunks for the halo of a next block, then
-                blocks that stay for the next epoch
+    the rest    blocks made ahead, then objects fetched ahead, then decoded chunks for the
+                halo of a next block, then blocks that stay for the next epoch
 
 Only the first three are needed. What a budget leaves beyond them saves reading; no batch
 depends on it. Training and validation take turns and share one budget.
@@ -17,6 +17,7 @@ from pathlib import Path
 from argus_contract.decimals import value_of
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingMode, TrainingSpec
+from argus_trainer.data.fetch import NUM_THREADS
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.step_record import Record
 from argus_trainer.data.windows import (
@@ -33,6 +34,8 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 MOST_AHEAD = 2
 """Blocks made ahead: one is made while another one waits, more would only wait as well."""
+FETCH_BYTES = 64 * MIB
+"""More bytes on their way would not come sooner."""
 COPIES = 4
 """Of a chunk's values in float64 that exist at once while it is decoded."""
 DECODED_PER_BYTE = 8
@@ -50,6 +53,8 @@ class Shares:
 
     blocks_ahead: int
     """Blocks made before they are asked for."""
+    fetch_bytes: int
+    """Of objects on their way beside the one that is decoded."""
     chunk_bytes: int
     """Of decoded chunks that stay for the halo of a next block."""
     block_bytes: int | None
@@ -64,6 +69,8 @@ class Memory:
     """The largest one."""
     blocks: int
     """All of them, training and validation."""
+    fetched: int
+    """Objects on their way beside the one that is decoded, when no request waits for memory."""
     chunks: int
     """The decoded chunks of the block that needs most of them."""
     needed: int
@@ -123,6 +130,7 @@ class Memory:
         return cls(
             block=max(blocks),
             blocks=sum(blocks),
+            fetched=min(FETCH_BYTES, NUM_THREADS * largest),
             chunks=max(chunks),
             needed=2 * batch_size * rules.window * record.num_bytes
             + ORDER_BYTES * most_windows
@@ -140,8 +148,9 @@ class Memory:
 
     @property
     def recommended(self) -> int:
-        """With it blocks are made ahead of need, and a halo is not decoded again in order."""
-        return self.least + MOST_AHEAD * self.block + self.chunks
+        """With it blocks are made and objects fetched ahead of need, and a halo is not decoded
+        again in order."""
+        return self.least + MOST_AHEAD * self.block + self.fetched + self.chunks
 
     @property
     def everything(self) -> int:
@@ -154,7 +163,12 @@ class Memory:
         Raises ConfigurationError for a budget below the least.
         """
         if budget is None:
-            return Shares(blocks_ahead=MOST_AHEAD, chunk_bytes=self.chunks, block_bytes=None)
+            return Shares(
+                blocks_ahead=MOST_AHEAD,
+                fetch_bytes=self.fetched,
+                chunk_bytes=self.chunks,
+                block_bytes=None,
+            )
         if budget < self.least:
             raise ConfigurationError(
                 f"training.memoryBudget {mebibytes(budget)} is too small for this data, which "
@@ -167,8 +181,15 @@ class Memory:
         left = budget - self.least
         ahead = min(MOST_AHEAD, left // self.block)
         left -= ahead * self.block
+        fetched = min(self.fetched, left)
+        left -= fetched
         chunks = min(self.chunks, left)
-        return Shares(blocks_ahead=ahead, chunk_bytes=chunks, block_bytes=left - chunks)
+        return Shares(
+            blocks_ahead=ahead,
+            fetch_bytes=fetched,
+            chunk_bytes=chunks,
+            block_bytes=left - chunks,
+        )
 
 
 def budget_of(
