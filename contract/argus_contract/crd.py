@@ -12,6 +12,7 @@ import yaml
 
 from argus_contract import names
 from argus_contract.data_spec import NO_METRICS
+from argus_contract.pod_rules import POD_RULES
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
@@ -25,10 +26,14 @@ WAY_OUT = (
 FROZEN_FIELDS = (
     ("runToken",),
     ("image",),
+    ("imagePullPolicy",),
+    ("imagePullSecrets",),
     ("data",),
     ("model",),
     ("training",),
     ("resourcesPerNode",),
+    ("scheduling",),
+    ("podOverrides",),
     ("storage",),
     ("checkpoint", "uri"),
     ("checkpoint", "everyChunks"),
@@ -56,6 +61,7 @@ KEPT_KEYWORDS = frozenset(
         "x-kubernetes-int-or-string",
         "x-kubernetes-list-map-keys",
         "x-kubernetes-list-type",
+        "x-kubernetes-preserve-unknown-fields",
     }
 )
 """Keywords that mean the same in pydantic's JSON schema and in a structural schema."""
@@ -148,7 +154,7 @@ PRINTER_COLUMNS = (
     ("Resumed", "integer", ".status.checkpoint.resumedFromStep", 0),
     ("Disrupted", "integer", ".status.disruptions.count", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
-    ("Queue", "string", r".metadata.labels.kueue\.x-k8s\.io/queue-name", 1),
+    ("Queue", "string", ".status.resolved.queue", 1),
     ("Node", "string", ".status.columns.node", 1),
     ("GPU-H", "string", ".status.columns.gpuHours", 1),
     ("Lost", "string", ".status.columns.lost", 1),
@@ -209,7 +215,7 @@ def spec_schema() -> Schema:
     """Returns the schema of `spec` with its CEL rules."""
     raw = ArgusTrainingJobSpec.model_json_schema(by_alias=True)
     schema = structural(raw, raw.get("$defs", {}))
-    for path, rules in SPEC_RULES.items():
+    for path, rules in {**SPEC_RULES, **POD_RULES}.items():
         node = schema
         for field in path.split("."):
             node = node["properties"][field]

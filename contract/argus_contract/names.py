@@ -29,6 +29,10 @@ KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 COPIED_LABELS = (KUEUE_QUEUE_LABEL, KUEUE_PRIORITY_LABEL)
 """Labels of the resource that are copied to its Job; no other label is."""
+OWN_DOMAINS = (f"{GROUP}/", "kueue.x-k8s.io/")
+"""Labels and annotations that begin so are no user's to put on a pod."""
+OWN_VOLUME_PREFIX = "argus-"
+"""Volumes whose name begins so are made by the operator."""
 
 TRAINER_CONTAINER = "trainer"
 PROGRESS_PORT = 8080
@@ -46,6 +50,8 @@ CA_BUNDLE_DIRECTORY = "/var/run/argus/ca"
 CA_BUNDLE_FILE = "ca.crt"
 """The only file there, whatever its key is called."""
 
+OWN_ENV_PREFIX = "ARGUS_"
+"""Environment variables whose name begins so are set by the operator alone."""
 ENV_LAUNCH = "ARGUS_LAUNCH"
 """JSON of `launch.Launch`: all that a trainer pod is told."""
 ENV_POD_NAME = "ARGUS_POD_NAME"

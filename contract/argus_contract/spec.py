@@ -15,6 +15,7 @@ from pydantic import Field, StringConstraints, model_validator
 from argus_contract.data_spec import DataRules
 from argus_contract.decimals import DecimalString, Quantity, value_of
 from argus_contract.model import Model
+from argus_contract.pod_spec import ImagePullPolicy, PodOverrides, PullSecrets, Scheduling
 
 ObjectUri = Annotated[
     str,
@@ -262,6 +263,12 @@ class ArgusTrainingJobSpec(Model):
     """Part of the run's identity: change it to train the same spec again. Default ""."""
     image: Annotated[str | None, StringConstraints(min_length=1, max_length=1024)] = None
     """Trainer image, best by digest. Default: from the chart."""
+    image_pull_policy: ImagePullPolicy | None = None
+    """When a node asks the registry for the image: Always, IfNotPresent or Never. Default: from
+    the chart, else the cluster's (Always for the tag latest, IfNotPresent for others)."""
+    image_pull_secrets: PullSecrets | None = None
+    """Secrets with the keys of the registry. Default: from the chart; [] for none.
+    Example: [{name: registry}]."""
     data: DataSpec
     """Which recorded metrics to learn from."""
     model: ModelSpec = ModelSpec()
@@ -271,6 +278,10 @@ class ArgusTrainingJobSpec(Model):
     resources_per_node: ResourceRequirements | None = None
     """Compute resources of the trainer. A GPU that is asked for and not visible ends the run
     with exit 78, never in a silent CPU run. Default: from the chart."""
+    scheduling: Scheduling = Scheduling()
+    """Where the trainer runs, and how urgently."""
+    pod_overrides: PodOverrides | None = None
+    """What is added to the trainer's pod. Default: nothing."""
     storage: StorageSpec = StorageSpec()
     """How the trainer reaches the object store."""
     checkpoint: CheckpointSpec = CheckpointSpec()

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from argus_contract.model import Model, Time
+from argus_contract.pod_spec import ImagePullPolicy, PullSecrets, Scheduling
 from argus_contract.spec import ResourceRequirements, StorageSpec
 
 
@@ -265,6 +266,12 @@ class Resolved(Model):
 
     image: str
     """Trainer image of every attempt."""
+    image_pull_policy: ImagePullPolicy | None = None
+    """When a node asks the registry for it; absent: as the cluster does."""
+    image_pull_secrets: PullSecrets = ()
+    """Secrets with the keys of the registry."""
+    queue: str | None = None
+    """Kueue queue that the Job waits in."""
     checkpoint_uri: str
     """Prefix for checkpoints."""
     output_uri: str
@@ -273,6 +280,8 @@ class Resolved(Model):
     """How the store is reached."""
     resources_per_node: ResourceRequirements
     """Resources of the trainer."""
+    scheduling: Scheduling = Scheduling()
+    """Where the trainer runs."""
 
 
 class Columns(Model):

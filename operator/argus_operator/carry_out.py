@@ -12,7 +12,7 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
 from argus_operator.decision import Action, CreateJob
-from argus_operator.errors import AlreadyExists, Refused
+from argus_operator.errors import AlreadyExists, Invalid, Refused
 from argus_operator.job import build_job
 from argus_operator.observed import Observed, Refusal
 from argus_operator.views import Hindrance, JobView
@@ -48,21 +48,21 @@ class Executor:
         except AlreadyExists:
             found = await self._cluster.get_job(run.key, create.name)
             if found is None or found.owner_uid != run.uid:
-                return _refused(create, observed, _predecessor(create, found), predecessor=True)
+                refusal = Refusal(
+                    job_name=create.name, hindrance=_predecessor(create, found), predecessor=True
+                )
+                return replace(observed, refusal=refusal)
             job = found
         except Refused as error:
-            hindrance = Hindrance(reason="JobRefused", message=error.message)
-            return _refused(create, observed, hindrance, predecessor=False)
+            refusal = Refusal(
+                job_name=create.name,
+                hindrance=Hindrance(reason="JobRefused", message=error.message),
+                invalid=isinstance(error, Invalid),
+            )
+            return replace(observed, refusal=refusal)
         self._children.put_job(job)
         jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
         return replace(observed, now=self._clock(), jobs=(*jobs, job))
-
-
-def _refused(
-    create: CreateJob, observed: Observed, hindrance: Hindrance, *, predecessor: bool
-) -> Observed:
-    refusal = Refusal(job_name=create.name, hindrance=hindrance, predecessor=predecessor)
-    return replace(observed, refusal=refusal)
 
 
 def _predecessor(create: CreateJob, found: JobView | None) -> Hindrance:

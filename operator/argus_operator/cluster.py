@@ -103,8 +103,11 @@ class Cluster:
         return raw
 
     async def create_job(self, job: Mapping[str, Any]) -> JobView:
-        """Raises AlreadyExists or Refused."""
-        created = read_job(await self._request("POST", _jobs(job["metadata"]["namespace"]), job))
+        """Raises AlreadyExists or Refused; a field that the API server does not know is Invalid."""
+        path = _jobs(job["metadata"]["namespace"])
+        created = read_job(
+            await self._request("POST", path, job, query={"fieldValidation": "Strict"})
+        )
         if created is None:
             raise api_error(500, "NoLabels", "the Job came back without its labels")
         return created

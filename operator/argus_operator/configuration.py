@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from argus_contract.model import Model
+from argus_contract.pod_spec import ImagePullPolicy, NodeSelector, PullSecrets, Tolerations
 from argus_contract.spec import ObjectUri, ResourceRequirements, StorageSpec
 
 JsonObject = dict[str, Any]
@@ -25,17 +26,21 @@ class Defaults(Model):
     """Filled in where a run says nothing."""
 
     image: str | None = None
+    image_pull_policy: ImagePullPolicy | None = None
+    image_pull_secrets: PullSecrets = ()
     checkpoint_uri: ObjectUri | None = None
     output_uri: ObjectUri | None = None
     storage: StorageSpec = StorageSpec()
     resources_per_node: ResourceRequirements = ResourceRequirements()
+    node_selector: NodeSelector | None = None
+    tolerations: Tolerations | None = None
+    queue: str | None = None
+    """Kueue queue of runs without the label; only where Kueue runs."""
 
 
 class TrainerPods(Model):
     """Added to every trainer pod of this cluster."""
 
-    node_selector: Annotated[dict[str, str], Field(default_factory=dict)]
-    tolerations: tuple[JsonObject, ...] = ()
     extra_volumes: tuple[JsonObject, ...] = ()
     extra_volume_mounts: tuple[JsonObject, ...] = ()
 
@@ -52,6 +57,15 @@ class Configuration(Model):
     """Seconds between two looks at the progress of a run, if fewer than 10 x this many run."""
     defaults: Defaults = Defaults()
     trainer: TrainerPods = TrainerPods()
+
+    @model_validator(mode="after")
+    def _queue_exists(self) -> "Configuration":
+        if self.defaults.queue and not self.kueue_enabled:
+            raise ValueError(
+                f"defaults.queue {self.defaults.queue} needs Kueue: set kueue.enabled=true in the "
+                "Helm values, or remove defaults.queue"
+            )
+        return self
 
 
 def read_configuration(path: Path) -> Configuration:

@@ -5,7 +5,8 @@ OperatorError
     NotFound          404
     AlreadyExists     409 on create
     Conflict          409 on a write with an old resourceVersion
-    Refused           403 or 422: quota, admission, Pod Security, rights
+    Refused           403: quota, admission, Pod Security, rights
+      Invalid         400 or 422: what was sent is wrong in itself
   ApiUnreachable      no answer in time
 """
 
@@ -42,6 +43,10 @@ class Refused(ApiError):
     pass
 
 
+class Invalid(Refused):
+    pass
+
+
 class ApiUnreachable(OperatorError):
     pass
 
@@ -53,6 +58,8 @@ def api_error(status: int, reason: str, message: str) -> ApiError:
         kind = NotFound
     elif status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
-    elif status in (403, 422):
+    elif status in (400, 422):
+        kind = Invalid
+    elif status == 403:
         kind = Refused
     return kind(status, reason, message)

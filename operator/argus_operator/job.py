@@ -16,16 +16,12 @@ from argus_contract.launch import (
     LaunchOutput,
     LaunchStorage,
 )
-from argus_contract.spec import ResourceRequirements, StorageSpec
+from argus_contract.pod_spec import PodOverrides
+from argus_contract.spec import ResourceRequirements
 from argus_operator.configuration import Configuration, JsonObject
 from argus_operator.decision import CreateJob
+from argus_operator.pod import build_pod
 from argus_operator.views import RunView
-
-_USER = 65532
-"""The user of the trainer image (see Dockerfile.trainer)."""
-_SECRET_VOLUME = "argus-storage"
-_CA_VOLUME = "argus-ca"
-_SCRATCH_VOLUME = "argus-scratch"
 
 
 def count_gpus(resources: ResourceRequirements) -> int:
@@ -45,13 +41,19 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
         names.LABEL_RUN_KEY: create.run_key,
         names.LABEL_COMPONENT: names.COMPONENT_TRAINER,
     }
+    queue = {names.KUEUE_QUEUE_LABEL: create.resolved.queue} if create.resolved.queue else {}
+    overrides = create.spec.pod_overrides or PodOverrides()
+    metadata: JsonObject = {"labels": {**overrides.labels, **labels}}
+    if overrides.annotations:
+        metadata["annotations"] = overrides.annotations
+    launch = _launch(run, create).model_dump_json(by_alias=True, exclude_none=True)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": create.name,
             "namespace": run.key.namespace,
-            "labels": {**labels, **run.labels},
+            "labels": {**labels, **run.labels, **queue},
             "ownerReferences": [_owner(run)],
         },
         "spec": {
@@ -61,8 +63,8 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
-                "metadata": {"labels": labels},
-                "spec": _pod(run, create, configuration),
+                "metadata": metadata,
+                "spec": build_pod(create, configuration.trainer, launch),
             },
         },
     }
@@ -100,92 +102,6 @@ def _exit_codes(codes: list[Any]) -> JsonObject:
         "operator": "In",
         "values": [int(code) for code in codes],
     }
-
-
-def _pod(run: RunView, create: CreateJob, configuration: Configuration) -> JsonObject:
-    storage, trainer = create.resolved.storage, configuration.trainer
-    volumes, mounts = _volumes(storage)
-    pod: JsonObject = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": create.spec.termination_grace_period_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": names.TRAINER_CONTAINER,
-                "image": create.resolved.image,
-                "env": _environment(run, create),
-                "ports": [{"name": "progress", "containerPort": names.PROGRESS_PORT}],
-                "resources": create.resolved.resources_per_node.to_wire(),
-                "terminationMessagePath": names.TERMINATION_PATH,
-                "terminationMessagePolicy": "File",
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-                "volumeMounts": [*mounts, *trainer.extra_volume_mounts],
-            }
-        ],
-        "volumes": [*volumes, *trainer.extra_volumes],
-    }
-    if storage.service_account_name:
-        pod["serviceAccountName"] = storage.service_account_name
-    if trainer.node_selector:
-        pod["nodeSelector"] = trainer.node_selector
-    if trainer.tolerations:
-        pod["tolerations"] = list(trainer.tolerations)
-    return pod
-
-
-def _volumes(storage: StorageSpec) -> tuple[list[JsonObject], list[JsonObject]]:
-    """Returns (volumes, mounts): scratch, the access keys, the certificates.
-
-    Nothing is optional: the kubelet names what is missing and waits until it is there.
-    """
-    volumes: list[JsonObject] = [{"name": _SCRATCH_VOLUME, "emptyDir": {}}]
-    mounts: list[JsonObject] = [{"name": _SCRATCH_VOLUME, "mountPath": "/tmp"}]
-    if storage.secret_ref:
-        secret = {
-            "secretName": storage.secret_ref.name,
-            "optional": False,
-            "defaultMode": 0o440,
-        }
-        volumes.append({"name": _SECRET_VOLUME, "secret": secret})
-        mounts.append(
-            {"name": _SECRET_VOLUME, "mountPath": names.CREDENTIALS_DIRECTORY, "readOnly": True}
-        )
-    if storage.ca_bundle_ref:
-        config_map = {
-            "name": storage.ca_bundle_ref.name,
-            "optional": False,
-            "defaultMode": 0o444,
-            "items": [{"key": storage.ca_bundle_ref.key, "path": names.CA_BUNDLE_FILE}],
-        }
-        volumes.append({"name": _CA_VOLUME, "configMap": config_map})
-        mounts.append(
-            {"name": _CA_VOLUME, "mountPath": names.CA_BUNDLE_DIRECTORY, "readOnly": True}
-        )
-    return volumes, mounts
-
-
-def _environment(run: RunView, create: CreateJob) -> list[JsonObject]:
-    launch = _launch(run, create).model_dump_json(by_alias=True, exclude_none=True)
-    return [
-        # Kubernetes expands $(NAME) in a value; $$ keeps a dollar sign of the launch as it is.
-        {"name": names.ENV_LAUNCH, "value": launch.replace("$", "$$")},
-        {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": names.ENV_NODE_NAME, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-        # The root file system is read-only: caches of libraries go to the scratch volume.
-        {"name": "HOME", "value": "/tmp"},
-    ]
 
 
 def _launch(run: RunView, create: CreateJob) -> Launch:

@@ -28,6 +28,8 @@ class Refusal:
 
     job_name: str
     hindrance: Hindrance
+    invalid: bool = False
+    """True when no Kubernetes of this version could take it: a word of the run is wrong."""
     predecessor: bool = False
     """True when a Job of that name stands that belongs to a dying resource of the same name."""
 

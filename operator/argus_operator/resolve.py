@@ -1,5 +1,9 @@
 """Fills what a run leaves open from the chart's defaults. Pure."""
 
+from collections.abc import Mapping
+
+from argus_contract.names import KUEUE_QUEUE_LABEL
+from argus_contract.pod_spec import Scheduling
 from argus_contract.spec import ArgusTrainingJobSpec, StorageSpec
 from argus_contract.status import Resolved
 from argus_operator.configuration import Defaults
@@ -14,10 +18,15 @@ class Unresolvable(Exception):
         """One CamelCase word."""
 
 
-def resolve(spec: ArgusTrainingJobSpec, defaults: Defaults) -> Resolved:
-    """Returns what the run really uses. Raises Unresolvable."""
+def resolve(spec: ArgusTrainingJobSpec, labels: Mapping[str, str], defaults: Defaults) -> Resolved:
+    """Returns what a run with this spec and these labels really uses. Raises Unresolvable."""
     return Resolved(
         image=_one_of(spec.image, defaults.image, "image", "defaults.image", "NoImage"),
+        image_pull_policy=spec.image_pull_policy or defaults.image_pull_policy,
+        image_pull_secrets=defaults.image_pull_secrets
+        if spec.image_pull_secrets is None
+        else spec.image_pull_secrets,
+        queue=labels.get(KUEUE_QUEUE_LABEL) or defaults.queue,
         checkpoint_uri=_one_of(
             spec.checkpoint.uri,
             defaults.checkpoint_uri,
@@ -34,6 +43,7 @@ def resolve(spec: ArgusTrainingJobSpec, defaults: Defaults) -> Resolved:
         ),
         storage=_resolve_storage(spec.storage, defaults.storage),
         resources_per_node=spec.resources_per_node or defaults.resources_per_node,
+        scheduling=_resolve_scheduling(spec.scheduling, defaults),
     )
 
 
@@ -45,6 +55,16 @@ def _one_of(own: str | None, default: str | None, field: str, value: str, reason
         f"spec.{field} is empty and the chart has no {value}: set spec.{field} in the "
         f"ArgusTrainingJob, or {value} in the Helm values for all runs",
     )
+
+
+def _resolve_scheduling(own: Scheduling, defaults: Defaults) -> Scheduling:
+    """Whole fields: an empty selector or list of a run means none."""
+    defaulted = {
+        name: getattr(defaults, name)
+        for name in ("node_selector", "tolerations")
+        if getattr(own, name) is None
+    }
+    return own.model_copy(update=defaulted)
 
 
 def _resolve_storage(own: StorageSpec, default: StorageSpec) -> StorageSpec:

@@ -10,6 +10,7 @@ from argus_contract import layout
 from argus_contract.crd import custom_resource_definition, structural, to_yaml
 from argus_contract.exit_codes import FATAL, IGNORED, ExitCode
 from argus_contract.names import MAX_TERMINATION_BYTES
+from argus_contract.pod_spec import VOLUME_SOURCES
 from argus_contract.progress import ProgressReport, TrainerPhase
 from argus_contract.run_key import canonical, job_name, run_key
 from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
@@ -144,6 +145,9 @@ def test_what_changes_the_model_changes_the_key(changed: dict[str, Any]) -> None
         {"checkpoint": {"periodSeconds": 7}},
         {"backoffLimit": 9},
         {"image": "another:one"},
+        {"imagePullPolicy": "Always", "imagePullSecrets": [{"name": "a"}]},
+        {"scheduling": {"priorityClassName": "low"}},
+        {"podOverrides": {"labels": {"team": "edge"}}},
         {"storage": {"endpoint": "http://other:9000"}},
     ],
 )
@@ -209,6 +213,54 @@ def test_bad_fields_are_named(fields: dict[str, Any], word: str) -> None:
         spec(**fields)
 
 
+def pod(**fields: Any) -> dict[str, Any]:
+    return {"podOverrides": fields}
+
+
+def tolerate(**fields: Any) -> dict[str, Any]:
+    return {"scheduling": {"tolerations": [fields]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        (pod(labels={"argus.tachyon.dev/run": "x"}), "belongs to Argus"),
+        (pod(labels={"kueue.x-k8s.io/queue-name": "x"}), "belongs to Argus or Kueue"),
+        (pod(annotations={"argus.tachyon.dev/a": "x"}), "belongs to Argus"),
+        (pod(labels={"a": "not a value"}), "labels"),
+        (pod(env=[{"name": "ARGUS_LAUNCH", "value": "{}"}]), "ARGUS_LAUNCH begins with ARGUS_"),
+        (pod(env=[{"name": "A"}, {"name": "A"}]), "env A is given twice"),
+        (
+            pod(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]),
+            "value and valueFrom",
+        ),
+        (pod(env=[{"name": "A", "valueFrom": {}}]), "exactly one of secretKeyRef"),
+        (pod(envFrom=[{"prefix": "A"}]), "exactly one of configMapRef"),
+        (pod(envFrom=[{"prefix": "ARGUS_", "secretRef": {"name": "a"}}]), "belongs to Argus"),
+        (pod(volumes=[{"name": "a", "hostPath": {"path": "/"}}]), "hostPath"),
+        (pod(volumes=[{"name": "a"}]), "volume a takes exactly one of configMap"),
+        (pod(volumes=[{"name": "a", "emptyDir": {}, "secret": {}}]), "exactly one of configMap"),
+        (pod(volumes=[{"name": "argus-storage", "emptyDir": {}}]), "begins with argus-"),
+        (pod(volumeMounts=[{"name": "a", "mountPath": "/a"}]), "a is no volume of podOverrides"),
+        (pod(volumeMounts=[{"name": "a", "mountPath": "a"}]), "mountPath"),
+        (pod(securityContext={"runAsUser": 0}), "runAsUser"),
+        (pod(securityContext={"privileged": True}), "privileged"),
+        (pod(securityContext={"seccompProfile": {"type": "Unconfined"}}), "seccompProfile"),
+        (pod(securityContext={"seccompProfile": {"type": "Localhost"}}), "localhostProfile"),
+        (pod(hostNetwork=True), "hostNetwork"),
+        (tolerate(key="a", operator="Exists", value="b"), "takes no value"),
+        (tolerate(operator="Equal"), "needs operator Exists"),
+        (tolerate(key="a", tolerationSeconds=5), "needs effect NoExecute"),
+        ({"scheduling": {"nodeName": "node-1"}}, "nodeName"),
+        ({"scheduling": {"priorityClassName": "Not A Name"}}, "priorityClassName"),
+        ({"imagePullPolicy": "Sometimes"}, "imagePullPolicy"),
+    ],
+)
+def test_a_pod_takes_only_what_the_lists_allow(fields: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        spec(**fields)
+
+
 def test_a_termination_message_always_fits() -> None:
     attempts = tuple(
         Attempt(number=n, pod="p" * 60, start=NOW, end_reason=EndReason.LOST, message="m" * 1024)
@@ -263,6 +315,22 @@ def test_the_definition_is_structural_and_small() -> None:
 def test_a_union_cannot_enter_the_definition_unseen() -> None:
     with pytest.raises(ValueError, match="union"):
         structural({"anyOf": [{"type": "string"}, {"type": "integer"}]}, {})
+
+
+def test_only_the_parts_of_kubernetes_itself_are_open() -> None:
+    root = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+    def open_parts(node: dict[str, Any], path: str) -> list[str]:
+        found = [path] if node.get("x-kubernetes-preserve-unknown-fields") else []
+        for name, child in node.get("properties", {}).items():
+            found += open_parts(child, f"{path}.{name}")
+        return found + (open_parts(node["items"], path) if "items" in node else [])
+
+    volumes = "podOverrides.volumes"
+    assert open_parts(root["properties"]["spec"], "") == [
+        ".scheduling.affinity",
+        *(f".{volumes}.{kind}" for kind in VOLUME_SOURCES),
+    ]
 
 
 def test_every_field_of_the_spec_is_documented() -> None:

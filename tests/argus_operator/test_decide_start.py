@@ -224,6 +224,23 @@ def test_a_job_that_the_api_server_refuses_is_told_and_tried_again(scene: Any) -
     assert decision.wake_at is not None
 
 
+def test_a_job_that_is_wrong_in_itself_is_not_accepted_in_the_servers_words(
+    scene: Any, conditions: Any
+) -> None:
+    text = 'Job.batch "x" is invalid: spec.template.spec.affinity: Required value'
+    hindrance = Hindrance(reason="JobRefused", message=text)
+    refusal = Refusal(job_name="x", hindrance=hindrance, invalid=True)
+    object.__setattr__(scene.observed, "refusal", refusal)
+    decision = scene.decide()
+    assert conditions(decision)[ConditionType.ACCEPTED] == "False"
+    assert conditions(decision)[ConditionType.STALLED] == "True"
+    assert (decision.status.phase, decision.status.reason) == (Phase.PENDING, "JobInvalid")
+    assert text in decision.status.message
+    assert "podOverrides" in decision.status.message, "and the way out"
+    assert decision.wake_at - scene.observed.now == timedelta(minutes=5)
+    assert [news.reason for news in decision.news] == ["JobInvalid"]
+
+
 def test_a_dying_predecessor_is_waited_for(scene: Any) -> None:
     hindrance = Hindrance(reason="WaitingForPredecessor", message="is being deleted")
     refusal = Refusal(job_name="x", hindrance=hindrance, predecessor=True)

@@ -16,7 +16,7 @@ from argus_contract.status import ArgusTrainingJobStatus, Phase
 from argus_operator import handlers
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
-from argus_operator.errors import AlreadyExists, Conflict, NotFound, Refused, api_error
+from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.status import StatusWriter, differs
@@ -156,7 +156,8 @@ def test_a_list_drops_what_is_absent_but_neither_newer_nor_of_other_namespaces()
         (409, "AlreadyExists", AlreadyExists),
         (409, "Conflict", Conflict),
         (403, "Forbidden", Refused),
-        (422, "Invalid", Refused),
+        (422, "Invalid", Invalid),
+        (400, "BadRequest", Invalid),
     ],
 )
 def test_answers_of_the_api_server_have_names(status: int, reason: str, kind: type) -> None:
@@ -228,6 +229,15 @@ def test_a_refused_job_is_told_in_the_servers_words(scene: Any) -> None:
     observed = carry_out(scene, ApiServer(refusal=refusal))
     assert observed.refusal.hindrance.message == "exceeded quota: team"
     assert not observed.refusal.predecessor
+    assert not observed.refusal.invalid
+
+
+def test_a_job_that_is_wrong_in_itself_is_told_apart_from_one_that_is_not_allowed(
+    scene: Any,
+) -> None:
+    observed = carry_out(scene, ApiServer(refusal=api_error(422, "Invalid", "affinity: ...")))
+    assert observed.refusal.invalid
+    assert observed.refusal.hindrance.message == "affinity: ..."
 
 
 def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from argus_contract import names
 from argus_contract.launch import Launch
 from argus_contract.spec import ResourceRequirements
-from argus_operator.configuration import TrainerPods
+from argus_operator.configuration import Configuration, Defaults, TrainerPods
 from argus_operator.job import build_job, count_gpus
 
 
@@ -167,18 +168,141 @@ def test_the_pod_meets_the_restricted_pod_security_standard(job: Any) -> None:
 
 def test_what_the_chart_adds_is_in_every_pod(scene: Any) -> None:
     trainer = TrainerPods(
-        node_selector={"gpu": "yes"},
-        tolerations=({"key": "gpu", "operator": "Exists"},),
         extra_volumes=({"name": "x", "emptyDir": {}},),
         extra_volume_mounts=({"name": "x", "mountPath": "/x"},),
     )
     scene.configuration = scene.configuration.model_copy(update={"trainer": trainer})
     job = make(scene)
     pod = job["spec"]["template"]["spec"]
-    assert pod["nodeSelector"] == {"gpu": "yes"}
-    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert {"name": "x", "emptyDir": {}} in pod["volumes"]
     assert {"name": "x", "mountPath": "/x"} in container(job)["volumeMounts"]
+
+
+def pod_of(job: Any) -> Any:
+    return job["spec"]["template"]["spec"]
+
+
+def with_defaults(scene: Any, **fields: Any) -> Any:
+    """Changes the chart's defaults (wire names)."""
+    known = scene.configuration.defaults.to_wire()
+    defaults = Defaults.model_validate({**known, **fields})
+    scene.configuration = scene.configuration.model_copy(update={"defaults": defaults})
+    return scene
+
+
+PLACED = {
+    "nodeSelector": {"gpu": "yes"},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}],
+}
+
+
+def test_a_run_that_says_nothing_runs_where_the_chart_says(scene: Any) -> None:
+    pod = pod_of(make(with_defaults(scene, **PLACED)))
+    assert {name: pod[name] for name in PLACED} == PLACED
+
+
+def test_what_a_run_says_of_its_place_goes_before_the_chart(scene: Any) -> None:
+    own = {
+        "nodeSelector": {"accelerator": "h100"},
+        "tolerations": [],
+        "affinity": {"nodeAffinity": {"anything": [1, {"kubernetes": "knows"}]}},
+        "priorityClassName": "batch-low",
+        "runtimeClassName": "nvidia",
+    }
+    pod = pod_of(make(with_defaults(scene.spec(scheduling=own), **PLACED)))
+    assert "tolerations" not in pod, "an empty list means none"
+    assert {name: pod[name] for name in own if name != "tolerations"} == {
+        name: value for name, value in own.items() if name != "tolerations"
+    }
+
+
+def test_a_pod_says_nothing_of_its_place_where_nobody_asked(job: Any) -> None:
+    words = {"nodeSelector", "tolerations", "affinity", "priorityClassName", "runtimeClassName"}
+    assert not words & set(pod_of(job))
+    assert "imagePullSecrets" not in pod_of(job)
+    assert "imagePullPolicy" not in container(job)
+
+
+def test_how_the_image_is_pulled_comes_from_the_run_or_the_chart(make_scene: Any) -> None:
+    chart = {"imagePullPolicy": "Always", "imagePullSecrets": [{"name": "all"}]}
+    job = make(with_defaults(make_scene(), **chart))
+    assert container(job)["imagePullPolicy"] == "Always"
+    assert pod_of(job)["imagePullSecrets"] == [{"name": "all"}]
+    own = make_scene().spec(imagePullPolicy="Never", imagePullSecrets=[])
+    job = make(with_defaults(own, **chart))
+    assert container(job)["imagePullPolicy"] == "Never"
+    assert "imagePullSecrets" not in pod_of(job)
+
+
+def test_the_queue_of_the_chart_is_that_of_runs_without_a_label(make_scene: Any) -> None:
+    for label, queue in ((None, "all"), ("own", "own")):
+        scene = make_scene()
+        scene.configuration = scene.configuration.model_copy(update={"kueue_enabled": True})
+        if label:
+            scene.queue(label)
+        job = make(with_defaults(scene, queue="all"))
+        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == queue
+        assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_queue_of_the_chart_without_kueue_is_refused() -> None:
+    with pytest.raises(ValidationError, match="set kueue"):
+        Configuration.model_validate({"clusterName": "x", "defaults": {"queue": "all"}})
+
+
+OVERRIDES = {
+    "labels": {"team": "edge"},
+    "annotations": {"sidecar.istio.io/inject": "false"},
+    "env": [
+        {"name": "OMP_NUM_THREADS", "value": "4"},
+        {"name": "HOME", "value": "/cache"},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "t", "key": "k"}}},
+    ],
+    "envFrom": [{"prefix": "APP_", "configMapRef": {"name": "c"}}],
+    "volumes": [
+        {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}},
+        {"name": "fast", "emptyDir": {}},
+    ],
+    "volumeMounts": [{"name": "cache", "mountPath": "/cache", "subPath": "a", "readOnly": True}],
+    "securityContext": {"runAsUser": 1000, "supplementalGroups": [44]},
+}
+
+
+def test_what_a_run_adds_to_its_pod_stands_beside_what_argus_needs(scene: Any) -> None:
+    before = make(scene)
+    job = make(scene.spec(podOverrides=OVERRIDES))
+    metadata = job["spec"]["template"]["metadata"]
+    assert metadata["labels"] == {
+        **before["spec"]["template"]["metadata"]["labels"],
+        "team": "edge",
+    }
+    assert metadata["annotations"] == OVERRIDES["annotations"]
+    assert job["metadata"] == before["metadata"], "the Job itself carries none of it"
+    env = container(job)["env"]
+    assert [entry["name"] for entry in env].count("HOME") == 1
+    for entry in ({"name": "OMP_NUM_THREADS", "value": "4"}, {"name": "HOME", "value": "/cache"}):
+        assert entry in env
+    (token,) = [entry for entry in env if entry["name"] == "TOKEN"]
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "t", "key": "k", "optional": False}
+    assert container(job)["envFrom"] == [
+        {"prefix": "APP_", "configMapRef": {"name": "c", "optional": False}}
+    ]
+    assert pod_of(job)["volumes"] == [*pod_of(before)["volumes"], *OVERRIDES["volumes"]]
+    assert OVERRIDES["volumeMounts"][0] in container(job)["volumeMounts"]
+
+
+def test_a_run_may_choose_its_ids_but_not_soften_the_container(scene: Any) -> None:
+    before = make(scene)
+    job = make(scene.spec(podOverrides=OVERRIDES))
+    assert pod_of(job)["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "runAsGroup": 65532,
+        "fsGroup": 65532,
+        "supplementalGroups": [44],
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container(job)["securityContext"] == container(before)["securityContext"]
 
 
 def test_the_last_words_come_from_the_termination_file(job: Any) -> None:

@@ -121,6 +121,74 @@ def test_a_part_of_a_group_of_fields_is_enough(namespace: str, fields: dict[str,
             assert found == value if not isinstance(value, dict) else value.items() <= found.items()
 
 
+PLACED: dict[str, Any] = {
+    "imagePullPolicy": "IfNotPresent",
+    "imagePullSecrets": [{"name": "registry"}],
+    "scheduling": {
+        "nodeSelector": {"accelerator": "h100"},
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "operator": "Exists"},
+            {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
+            {"key": "team", "value": "edge", "effect": "NoSchedule"},
+        ],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+                    ]
+                }
+            }
+        },
+        "priorityClassName": "batch-low",
+        "runtimeClassName": "nvidia",
+    },
+    "podOverrides": {
+        "labels": {"team": "edge", "app.kubernetes.io/part-of": "forecasts"},
+        "annotations": {"sidecar.istio.io/inject": "false"},
+        "env": [
+            {"name": "OMP_NUM_THREADS", "value": "4"},
+            {
+                "name": "TOKEN",
+                "valueFrom": {"secretKeyRef": {"name": "t", "key": "k", "optional": True}},
+            },
+            {"name": "UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        ],
+        "envFrom": [{"prefix": "APP_", "configMapRef": {"name": "c", "optional": False}}],
+        "volumes": [
+            {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}},
+            {"name": "words", "configMap": {"name": "words", "items": [{"key": "a", "path": "b"}]}},
+            {"name": "token", "secret": {"secretName": "t"}},
+            {"name": "fast", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
+        ],
+        "volumeMounts": [
+            {"name": "cache", "mountPath": "/cache", "readOnly": False},
+            {"name": "words", "mountPath": "/words", "subPath": "b", "readOnly": True},
+        ],
+        "securityContext": {
+            "runAsUser": 1000,
+            "runAsGroup": 0,
+            "fsGroup": 1000,
+            "supplementalGroups": [44],
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "x.json"},
+        },
+    },
+}
+
+
+def test_what_the_cluster_acts_on_is_taken_as_it_was_written(namespace: str) -> None:
+    spec = dry_run(namespace, with_spec(**PLACED))["spec"]
+    assert {name: spec[name] for name in PLACED} == PLACED
+
+
+def pod(**fields: Any) -> dict[str, Any]:
+    return {"podOverrides": fields}
+
+
+def tolerate(**fields: Any) -> dict[str, Any]:
+    return {"scheduling": {"tolerations": [fields]}}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -176,6 +244,36 @@ def test_a_part_of_a_group_of_fields_is_enough(namespace: str, fields: dict[str,
             "exclude each other",
         ),
         ({"resourcesPerNode": {"limits": {"cpu": "much"}}}, "spec.resourcesPerNode.limits"),
+        ({"imagePullPolicy": "Sometimes"}, "spec.imagePullPolicy"),
+        ({"imagePullSecrets": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
+        ({"scheduling": {"nodeName": "node-1"}}, 'unknown field "spec.scheduling.nodeName"'),
+        ({"scheduling": {"priorityClassName": "Not A Name"}}, "priorityClassName"),
+        (tolerate(key="a", operator="Exists", value="b"), "Exists takes no value"),
+        (tolerate(operator="Equal"), "one without key needs operator Exists"),
+        (tolerate(key="a", tolerationSeconds=5), "needs effect NoExecute"),
+        (pod(labels={"argus.tachyon.dev/run": "x"}), "podOverrides.labels: keys of argus"),
+        (pod(labels={"kueue.x-k8s.io/queue-name": "x"}), "belong to Argus and Kueue"),
+        (pod(annotations={"argus.tachyon.dev/a": "x"}), "podOverrides.annotations: keys of argus"),
+        (pod(labels={"a": "not a value"}), "spec.podOverrides.labels"),
+        (pod(env=[{"name": "ARGUS_LAUNCH", "value": "{}"}]), "that begin with ARGUS_ belong"),
+        (pod(env=[{"name": "A"}, {"name": "A"}]), "Duplicate value"),
+        (
+            pod(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]),
+            "value and valueFrom exclude each other",
+        ),
+        (pod(env=[{"name": "A", "valueFrom": {}}]), "valueFrom takes exactly one of secretKeyRef"),
+        (pod(envFrom=[{"prefix": "A"}]), "exactly one of configMapRef and secretRef"),
+        (pod(envFrom=[{"prefix": "ARGUS_", "secretRef": {"name": "a"}}]), "begin with ARGUS_"),
+        (pod(volumes=[{"name": "a", "hostPath": {"path": "/"}}]), "volumes[0].hostPath"),
+        (pod(volumes=[{"name": "a"}]), "no other kind is allowed"),
+        (pod(volumes=[{"name": "a", "emptyDir": {}, "secret": {}}]), "exactly one of configMap"),
+        (pod(volumes=[{"name": "argus-x", "emptyDir": {}}]), "begin with argus- belong"),
+        (pod(volumeMounts=[{"name": "a", "mountPath": "/a"}]), "not in podOverrides.volumes"),
+        (pod(securityContext={"runAsUser": 0}), "spec.podOverrides.securityContext.runAsUser"),
+        (pod(securityContext={"privileged": True}), "securityContext.privileged"),
+        (pod(securityContext={"seccompProfile": {"type": "Unconfined"}}), "seccompProfile.type"),
+        (pod(securityContext={"seccompProfile": {"type": "Localhost"}}), "localhostProfile goes"),
+        (pod(hostNetwork=True), "podOverrides.hostNetwork"),
     ],
 )
 def test_bad_fields_are_refused_by_name(
@@ -225,6 +323,9 @@ def stored(namespace: str) -> Any:
         ({"output": {"uri": "s3://argus/o"}}, "spec.output"),
         ({"storage": {"endpoint": "http://elsewhere"}}, "spec.storage"),
         ({"storage": {"caBundleRef": {"name": "another"}}}, "spec.storage"),
+        ({"imagePullPolicy": "Never"}, "spec.imagePullPolicy"),
+        ({"imagePullSecrets": [{"name": "another"}]}, "spec.imagePullSecrets"),
+        ({"podOverrides": {"labels": {"a": "b"}}}, "spec.podOverrides"),
     ],
 )
 def test_what_a_run_is_made_of_cannot_change_and_the_message_names_the_way_out(
@@ -247,6 +348,44 @@ def test_what_a_run_is_made_of_cannot_change_and_the_message_names_the_way_out(
 def test_the_save_period_and_the_retries_may_change(namespace: str, stored: Any) -> None:
     patch = json.dumps({"spec": {"backoffLimit": 9, "checkpoint": {"periodSeconds": 9}}})
     kubectl("patch", "atj", "checked", "-n", namespace, "--type=merge", "-p", patch)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"scheduling": {"affinity": {"nodeAffinity": {"required": []}}}},
+            'unknown field "spec.template.spec.affinity.nodeAffinity.required"',
+        ),
+        (
+            {"scheduling": {"affinity": {"nodeAffinity": "everywhere"}}},
+            "cannot unmarshal string",
+        ),
+        (
+            {"podOverrides": {"volumes": [{"name": "a", "secret": {}}]}},
+            "secret.secretName: Required value",
+        ),
+    ],
+)
+def test_what_only_kubernetes_itself_can_judge_is_refused_in_its_own_words(
+    namespace: str, fields: dict[str, Any], words: str
+) -> None:
+    storage = {"serviceAccountName": "default"}
+    document = with_spec(**fields, storage=storage, image="localhost/never:built")
+    document["metadata"]["name"] = "judged"
+    kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(document))
+    try:
+        for wanted in ("condition=Accepted=false", "condition=Stalled"):
+            kubectl("wait", f"--for={wanted}", "atj/judged", "-n", namespace, "--timeout=60s")
+        status = json.loads(kubectl("get", "atj", "judged", "-n", namespace, "-o", "json"))[
+            "status"
+        ]
+        assert (status["phase"], status["reason"]) == ("Pending", "JobInvalid")
+        assert words in status["message"]
+        own = "argus.tachyon.dev/run=judged"
+        assert kubectl("get", "jobs", "-n", namespace, "-l", own, "-o", "name") == ""
+    finally:
+        kubectl("delete", "atj", "judged", "-n", namespace)
 
 
 def test_explain_reads_like_documentation(installed: None) -> None:

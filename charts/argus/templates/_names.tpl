@@ -51,6 +51,10 @@ defaults:
   {{- with .Values.defaults.image }}
   image: {{ . | quote }}
   {{- end }}
+  {{- with .Values.defaults.imagePullPolicy }}
+  imagePullPolicy: {{ . }}
+  {{- end }}
+  imagePullSecrets: {{ .Values.defaults.imagePullSecrets | toJson }}
   {{- with .Values.defaults.checkpoint.uri }}
   checkpointUri: {{ . | quote }}
   {{- end }}
@@ -59,5 +63,13 @@ defaults:
   {{- end }}
   storage: {{ .Values.defaults.storage | toJson }}
   resourcesPerNode: {{ .Values.defaults.resourcesPerNode | toJson }}
+  nodeSelector: {{ .Values.defaults.nodeSelector | toJson }}
+  tolerations: {{ .Values.defaults.tolerations | toJson }}
+  {{- with .Values.defaults.queue }}
+  {{- if not $.Values.kueue.enabled }}
+  {{- fail (printf "defaults.queue %s needs Kueue: set kueue.enabled=true, or remove defaults.queue" .) }}
+  {{- end }}
+  queue: {{ . | quote }}
+  {{- end }}
 trainer: {{ .Values.trainer | toJson }}
 {{- end }}

@@ -1,8 +1,10 @@
-"""Can this run be made at all? Spec, defaults of the chart, queue.
+"""Can this run be made at all? Spec, defaults of the chart, queue, and the API server's word.
 
 A spec that is wrong fails for good. What an administrator can mend (a default that is
 missing, a queue without Kueue) leaves the run Pending with Accepted=False and the way
-out. What was resolved is fixed once a Job exists.
+out, and so does a Job that the API server finds wrong in itself: making it is the proof of
+those parts of the spec that are handed on as they are (affinity, sources of volumes).
+What was resolved is fixed once a Job exists.
 """
 
 from dataclasses import replace
@@ -16,11 +18,19 @@ from argus_operator.resolve import Unresolvable, resolve
 
 INVALID_SPEC = "InvalidSpec"
 NO_KUEUE = "KueueNotEnabled"
+JOB_INVALID = "JobInvalid"
 
 
 def accept(observed: Observed, draft: Draft) -> Draft:
     run = observed.run
     draft = draft.with_status(observed_generation=run.generation, pending=None)
+    if observed.refusal and observed.refusal.invalid:
+        return draft.saying(
+            Phase.PENDING,
+            JOB_INVALID,
+            f"{observed.refusal.hindrance.message}. Correct spec.scheduling, spec.podOverrides or "
+            "spec.resourcesPerNode: delete this ArgusTrainingJob and make it again.",
+        )
     if draft.status.job_name and draft.status.resolved and draft.status.run_key:
         return replace(draft, accepted=True)
     if run.spec is None:
@@ -39,7 +49,7 @@ def accept(observed: Observed, draft: Draft) -> Draft:
             "no Kueue here: set kueue.enabled=true in the Helm values, or remove the label",
         )
     try:
-        resolved = resolve(run.spec, draft.configuration.defaults)
+        resolved = resolve(run.spec, run.labels, draft.configuration.defaults)
     except Unresolvable as error:
         return draft.saying(Phase.PENDING, error.reason, str(error))
     key = run_key(draft.configuration.cluster_name, run.key.namespace, run.key.name, run.spec)

@@ -6,7 +6,6 @@ ConfigMap or a quota may come later, and is waited for.
 
 from dataclasses import replace
 
-from argus_contract.names import KUEUE_QUEUE_LABEL
 from argus_contract.status import Pending, PendingSource, Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
@@ -77,8 +76,8 @@ def _find(
     if observed.refusal:
         return _refusal(observed.refusal.hindrance)
     if draft.job and draft.job.suspended:
-        queue = observed.run.labels.get(KUEUE_QUEUE_LABEL, "")
-        message = draft.job.suspended_message or f"Waiting for admission by queue {queue!r}."
+        queue = draft.status.resolved.queue if draft.status.resolved else None
+        message = draft.job.suspended_message or f"Waiting for admission by queue {queue or ''!r}."
         return PendingSource.KUEUE, Hindrance(reason="Suspended", message=message)
     warning = observed.warnings[0] if observed.warnings else None
     if pod is None:

@@ -22,6 +22,8 @@ WAITING_INTERVAL = timedelta(seconds=10)
 LONG_WAIT = timedelta(minutes=5)
 LONG_WAITING_INTERVAL = timedelta(seconds=30)
 PREDECESSOR_INTERVAL = timedelta(seconds=3)
+INVALID_INTERVAL = timedelta(minutes=5)
+"""Only another Kubernetes, or another webhook, takes what was refused as wrong."""
 
 
 def poll_interval(
@@ -36,13 +38,15 @@ def poll_interval(
 
 
 def wake(observed: Observed, draft: Draft) -> Draft:
-    if draft.over or not draft.accepted or draft.actions:
+    if draft.over or draft.actions or not (draft.accepted or observed.refusal):
         return draft
     return replace(draft, wake_at=observed.now + _pause(observed, draft))
 
 
 def _pause(observed: Observed, draft: Draft) -> timedelta:
     if observed.refusal:
+        if observed.refusal.invalid:
+            return INVALID_INTERVAL
         return PREDECESSOR_INTERVAL if observed.refusal.predecessor else LONG_WAITING_INTERVAL
     pod = current_pod(observed, draft)
     if pod and pod.running:
