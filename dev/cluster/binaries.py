@@ -34,6 +34,7 @@ class GoModule:
 
 _COMPONENT = "k8s.io/component-base/version"
 _CONTAINERD = "github.com/containerd/containerd/v2"
+_TOXIPROXY = "github.com/Shopify/toxiproxy/v2"
 MODULES = (
     GoModule(
         name="kubernetes",
@@ -57,23 +58,41 @@ MODULES = (
         tags="no_btrfs no_devmapper no_zfs",
         version_of_variable={f"{_CONTAINERD}/version.Version": _CONTAINERD},
     ),
+    GoModule(
+        name="toxiproxy",
+        packages=(f"{_TOXIPROXY}/cmd/server",),
+        links=("toxiproxy-server",),
+        version_of_variable={f"{_TOXIPROXY}.Version": _TOXIPROXY},
+    ),
     GoModule(name="pause", packages=("argus/cluster/pause",), version_of_variable={}),
 )
 
 
 def build_binaries(places: Places) -> None:
     """Build what the cache lacks, and point the links in `bin` at it."""
-    places.programs.mkdir(parents=True, exist_ok=True)
     for module in MODULES:
-        built = places.cache / f"{module.name}-{_digest(HERE / 'go' / module.name)}"
-        if not built.exists():
-            require_go()
-            with timed(f"go build {module.name}"):
-                _build(module, built)
-        for package in module.packages:
-            program = built / package.rpartition("/")[2]
-            for name in module.links or (program.name,):
-                _link(places.programs / name, program)
+        _provide(places, module)
+
+
+def program(places: Places, module_name: str) -> Path:
+    """The only program of a module, built if need be: for tests that need no cluster."""
+    module = next(module for module in MODULES if module.name == module_name)
+    return _provide(places, module)
+
+
+def _provide(places: Places, module: GoModule) -> Path:
+    """Build a module if the cache lacks it, link its programs, return the last one."""
+    places.programs.mkdir(parents=True, exist_ok=True)
+    built = places.cache / f"{module.name}-{_digest(HERE / 'go' / module.name)}"
+    if not built.exists():
+        require_go()
+        with timed(f"go build {module.name}"):
+            _build(module, built)
+    programs = [built / package.rpartition("/")[2] for package in module.packages]
+    for path in programs:
+        for name in module.links or (path.name,):
+            _link(places.programs / name, path)
+    return programs[-1]
 
 
 def _digest(folder: Path) -> str:
