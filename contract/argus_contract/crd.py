@@ -31,8 +31,6 @@ FROZEN_FIELDS = (
     ("data",),
     ("model",),
     ("training",),
-    ("resourcesPerNode",),
-    ("scheduling",),
     ("podOverrides",),
     ("storage",),
     ("checkpoint", "uri"),
@@ -42,6 +40,9 @@ FROZEN_FIELDS = (
 )
 """Fields that may not change. `backoffLimit` and `checkpoint.periodSeconds` may: they take
 effect on the next Job of the run."""
+
+SUSPENDED_FIELDS = ("resourcesPerNode", "scheduling")
+"""Fields that may change while the run is suspended, and only then."""
 
 KEPT_KEYWORDS = frozenset(
     {
@@ -249,13 +250,32 @@ def _frozen_rule(path: tuple[str, ...]) -> Schema:
     for part in path[:-1]:
         old, new = f"{old}.{part}", f"{new}.{part}"
         guards.append(f"(has({old}) && has({new}))")
-    leaf = path[-1]
-    same = (
-        f"has({old}.{leaf}) == has({new}.{leaf}) && "
-        f"(!has({new}.{leaf}) || {new}.{leaf} == {old}.{leaf})"
-    )
-    rule = " && ".join([*guards, same])
+    rule = " && ".join([*guards, _unchanged(old, new, path[-1])])
     return {"rule": rule, "message": f"spec.{'.'.join(path)} cannot be changed: {WAY_OUT}"}
+
+
+def _unchanged(old: str, new: str, field: str) -> str:
+    """Returns the rule that a field is as it was, or absent as it was."""
+    return (
+        f"has({old}.{field}) == has({new}.{field}) && "
+        f"(!has({new}.{field}) || {new}.{field} == {old}.{field})"
+    )
+
+
+def _suspended_rule(field: str) -> Schema:
+    """Returns the transition rule that keeps one field as it was unless the run stands still.
+
+    The phase says that the operator has seen it: what changes then is in the next Job.
+    """
+    stands_still = (
+        "oldSelf.spec.suspend && has(oldSelf.status) && has(oldSelf.status.phase) && "
+        "oldSelf.status.phase == 'Suspended'"
+    )
+    return {
+        "rule": f"({stands_still}) || ({_unchanged('oldSelf.spec', 'self.spec', field)})",
+        "message": f"spec.{field} can be changed only while the run is suspended: set "
+        "spec.suspend to true and wait for phase Suspended",
+    }
 
 
 def custom_resource_definition() -> Schema:
@@ -271,6 +291,7 @@ def custom_resource_definition() -> Schema:
             "message": "metadata.name may not hold a dot: it becomes part of pod names",
         },
         *(_frozen_rule(path) for path in FROZEN_FIELDS),
+        *(_suspended_rule(field) for field in SUSPENDED_FIELDS),
     ]
     schema = {
         "type": "object",
@@ -310,7 +331,10 @@ def custom_resource_definition() -> Schema:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "selectableFields": [{"jsonPath": ".status.phase"}],
+                    "selectableFields": [
+                        {"jsonPath": ".spec.suspend"},
+                        {"jsonPath": ".status.phase"},
+                    ],
                     "additionalPrinterColumns": [
                         {"name": name, "type": kind, "jsonPath": path, "priority": priority}
                         for name, kind, path, priority in PRINTER_COLUMNS

@@ -123,7 +123,7 @@ Tolerations = Annotated[
 
 
 class Scheduling(Model):
-    """Where the trainer runs, and how urgently; may change while the run is suspended."""
+    """Where the trainer runs, and how urgently."""
 
     node_selector: NodeSelector | None = None
     """Labels that a node must have. Default: from the chart; {} for none.

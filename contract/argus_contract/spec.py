@@ -261,6 +261,10 @@ class ArgusTrainingJobSpec(Model):
 
     run_token: Annotated[str, StringConstraints(max_length=253)] = ""
     """Part of the run's identity: change it to train the same spec again. Default ""."""
+    suspend: bool = False
+    """True stops the run: its Job is removed, the trainer saves and leaves, and the run stays in
+    phase Suspended. False lets it go on from its last state, in a new Job made from the spec as
+    it then is. A run that has ended stays as it is. Default false."""
     image: Annotated[str | None, StringConstraints(min_length=1, max_length=1024)] = None
     """Trainer image, best by digest. Default: from the chart."""
     image_pull_policy: ImagePullPolicy | None = None
@@ -277,9 +281,10 @@ class ArgusTrainingJobSpec(Model):
     """How to train."""
     resources_per_node: ResourceRequirements | None = None
     """Compute resources of the trainer. A GPU that is asked for and not visible ends the run
-    with exit 78, never in a silent CPU run. Default: from the chart."""
+    with exit 78, never in a silent CPU run. May change while the run is suspended. Default: from
+    the chart."""
     scheduling: Scheduling = Scheduling()
-    """Where the trainer runs, and how urgently."""
+    """Where the trainer runs, and how urgently. May change while the run is suspended."""
     pod_overrides: PodOverrides | None = None
     """What is added to the trainer's pod. Default: nothing."""
     storage: StorageSpec = StorageSpec()

@@ -11,7 +11,7 @@ from datetime import datetime
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
-from argus_operator.decision import Action, CreateJob
+from argus_operator.decision import Action, CreateJob, ProveJob
 from argus_operator.errors import AlreadyExists, Invalid, Refused
 from argus_operator.job import build_job
 from argus_operator.observed import Observed, Refusal
@@ -37,8 +37,21 @@ class Executor:
         for action in actions:
             if isinstance(action, CreateJob):
                 observed = await self._create(action, observed)
+            elif isinstance(action, ProveJob):
+                observed = await self._prove(action.job, observed)
             else:
                 await self._cluster.delete_job(action.job)
+        return observed
+
+    async def _prove(self, create: CreateJob, observed: Observed) -> Observed:
+        job = build_job(observed.run, create, self._configuration)
+        try:
+            await self._cluster.create_job(job, dry_run=True)
+        except Invalid as error:
+            return replace(observed, refusal=_refusal(create, error))
+        except (AlreadyExists, Refused):
+            # What stands there or is not allowed now may be otherwise when the Job is made.
+            return observed
         return observed
 
     async def _create(self, create: CreateJob, observed: Observed) -> Observed:
@@ -54,15 +67,18 @@ class Executor:
                 return replace(observed, refusal=refusal)
             job = found
         except Refused as error:
-            refusal = Refusal(
-                job_name=create.name,
-                hindrance=Hindrance(reason="JobRefused", message=error.message),
-                invalid=isinstance(error, Invalid),
-            )
-            return replace(observed, refusal=refusal)
+            return replace(observed, refusal=_refusal(create, error))
         self._children.put_job(job)
         jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
         return replace(observed, now=self._clock(), jobs=(*jobs, job))
+
+
+def _refusal(create: CreateJob, error: Refused) -> Refusal:
+    return Refusal(
+        job_name=create.name,
+        hindrance=Hindrance(reason="JobRefused", message=error.message),
+        invalid=isinstance(error, Invalid),
+    )
 
 
 def _predecessor(create: CreateJob, found: JobView | None) -> Hindrance:

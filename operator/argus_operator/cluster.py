@@ -102,12 +102,14 @@ class Cluster:
         raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
         return raw
 
-    async def create_job(self, job: Mapping[str, Any]) -> JobView:
-        """Raises AlreadyExists or Refused; a field that the API server does not know is Invalid."""
+    async def create_job(self, job: Mapping[str, Any], *, dry_run: bool = False) -> JobView:
+        """Makes a Job, or with `dry_run` only asks whether it would be taken.
+
+        Raises AlreadyExists or Refused; a field that the API server does not know is Invalid.
+        """
+        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
         path = _jobs(job["metadata"]["namespace"])
-        created = read_job(
-            await self._request("POST", path, job, query={"fieldValidation": "Strict"})
-        )
+        created = read_job(await self._request("POST", path, job, query=query))
         if created is None:
             raise api_error(500, "NoLabels", "the Job came back without its labels")
         return created

@@ -18,6 +18,7 @@ from argus_operator.policies.headline import headline
 from argus_operator.policies.latch import has_ended, tidy
 from argus_operator.policies.ledger import follow
 from argus_operator.policies.news import news
+from argus_operator.policies.suspension import suspend
 from argus_operator.policies.usage import account
 from argus_operator.policies.waiting import explain
 from argus_operator.policies.wake import wake
@@ -29,6 +30,7 @@ POLICIES: tuple[Policy, ...] = (
     find_job,
     follow,
     settle,
+    suspend,
     create_job,
     explain,
     headline,

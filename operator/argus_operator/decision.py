@@ -23,13 +23,20 @@ class CreateJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProveJob:
+    """Ask the API server whether it would take this Job, without making it."""
+
+    job: CreateJob
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeleteJob:
     """Remove a Job that must not run any more, with its pods."""
 
     job: JobView
 
 
-Action = CreateJob | DeleteJob
+Action = CreateJob | ProveJob | DeleteJob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,8 @@ class Draft:
     job: JobView | None = None
     """The Job of the newest generation, if there is one."""
     accepted: bool = False
+    suspended: bool = False
+    """True while the run stands still, or is on its way there."""
     over: bool = False
     """True once nothing but tidying up is left."""
     actions: tuple[Action, ...] = ()

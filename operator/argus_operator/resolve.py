@@ -43,7 +43,7 @@ def resolve(spec: ArgusTrainingJobSpec, labels: Mapping[str, str], defaults: Def
         ),
         storage=_resolve_storage(spec.storage, defaults.storage),
         resources_per_node=spec.resources_per_node or defaults.resources_per_node,
-        scheduling=_resolve_scheduling(spec.scheduling, defaults),
+        scheduling=resolve_scheduling(spec.scheduling, defaults),
     )
 
 
@@ -57,8 +57,8 @@ def _one_of(own: str | None, default: str | None, field: str, value: str, reason
     )
 
 
-def _resolve_scheduling(own: Scheduling, defaults: Defaults) -> Scheduling:
-    """Whole fields: an empty selector or list of a run means none."""
+def resolve_scheduling(own: Scheduling, defaults: Defaults) -> Scheduling:
+    """Returns the place of a run. Whole fields: an empty selector or list of its own means none."""
     defaulted = {
         name: getattr(defaults, name)
         for name in ("node_selector", "tolerations")

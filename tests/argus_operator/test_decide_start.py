@@ -236,7 +236,7 @@ def test_a_job_that_is_wrong_in_itself_is_not_accepted_in_the_servers_words(
     assert conditions(decision)[ConditionType.STALLED] == "True"
     assert (decision.status.phase, decision.status.reason) == (Phase.PENDING, "JobInvalid")
     assert text in decision.status.message
-    assert "podOverrides" in decision.status.message, "and the way out"
+    assert "while spec.suspend is true" in decision.status.message, "and the way out"
     assert decision.wake_at - scene.observed.now == timedelta(minutes=5)
     assert [news.reason for news in decision.news] == ["JobInvalid"]
 

@@ -345,6 +345,39 @@ def test_what_a_run_is_made_of_cannot_change_and_the_message_names_the_way_out(
     assert f"{field} cannot be changed: make a new ArgusTrainingJob" in str(refusal.value)
 
 
+def change(namespace: str, **fields: Any) -> None:
+    """Changes fields of the stored resource as a person would."""
+    patch = json.dumps({"spec": fields})
+    kubectl("patch", "atj", "checked", "-n", namespace, "--type=merge", "-p", patch)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resourcesPerNode": {"limits": {"memory": "2Gi"}}},
+        {"scheduling": {"priorityClassName": "high"}},
+    ],
+)
+def test_where_a_run_runs_may_change_only_while_it_is_suspended(
+    namespace: str, stored: Any, fields: dict[str, Any]
+) -> None:
+    (field,) = fields
+    message = f"spec.{field} can be changed only while the run is suspended: set spec.suspend"
+    with pytest.raises(CommandFailed, match=message):
+        change(namespace, **fields)
+    change(namespace, suspend=True)
+    kubectl("wait", "--for=condition=Suspended", "atj/checked", "-n", namespace, "--timeout=60s")
+    listed = kubectl("get", "atj", "-n", namespace, "--field-selector", "spec.suspend=true")
+    assert "Suspended" in listed
+    change(namespace, **fields)
+    change(namespace, suspend=False)
+    kubectl(
+        "wait", "--for=condition=Suspended=false", "atj/checked", "-n", namespace, "--timeout=60s"
+    )
+    with pytest.raises(CommandFailed, match=message):
+        change(namespace, **{field: None})
+
+
 def test_the_save_period_and_the_retries_may_change(namespace: str, stored: Any) -> None:
     patch = json.dumps({"spec": {"backoffLimit": 9, "checkpoint": {"periodSeconds": 9}}})
     kubectl("patch", "atj", "checked", "-n", namespace, "--type=merge", "-p", patch)

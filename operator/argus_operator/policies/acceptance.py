@@ -4,7 +4,8 @@ A spec that is wrong fails for good. What an administrator can mend (a default t
 missing, a queue without Kueue) leaves the run Pending with Accepted=False and the way
 out, and so does a Job that the API server finds wrong in itself: making it is the proof of
 those parts of the spec that are handed on as they are (affinity, sources of volumes).
-What was resolved is fixed once a Job exists.
+What was resolved is fixed once a Job exists, but for what may change while the run is
+suspended.
 """
 
 from dataclasses import replace
@@ -14,7 +15,7 @@ from argus_contract.run_key import run_key
 from argus_contract.status import Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
-from argus_operator.resolve import Unresolvable, resolve
+from argus_operator.resolve import Unresolvable, resolve, resolve_scheduling
 
 INVALID_SPEC = "InvalidSpec"
 NO_KUEUE = "KueueNotEnabled"
@@ -26,13 +27,14 @@ def accept(observed: Observed, draft: Draft) -> Draft:
     draft = draft.with_status(observed_generation=run.generation, pending=None)
     if observed.refusal and observed.refusal.invalid:
         return draft.saying(
-            Phase.PENDING,
+            Phase.SUSPENDED if run.spec and run.spec.suspend else Phase.PENDING,
             JOB_INVALID,
-            f"{observed.refusal.hindrance.message}. Correct spec.scheduling, spec.podOverrides or "
-            "spec.resourcesPerNode: delete this ArgusTrainingJob and make it again.",
+            f"{observed.refusal.hindrance.message}. Correct spec.scheduling or "
+            "spec.resourcesPerNode while spec.suspend is true; for another field, delete this "
+            "ArgusTrainingJob and make it again.",
         )
     if draft.status.job_name and draft.status.resolved and draft.status.run_key:
-        return replace(draft, accepted=True)
+        return _with_what_may_change(observed, replace(draft, accepted=True))
     if run.spec is None:
         errors = "; ".join(run.spec_errors)
         return replace(draft, over=True).saying(
@@ -54,3 +56,19 @@ def accept(observed: Observed, draft: Draft) -> Draft:
         return draft.saying(Phase.PENDING, error.reason, str(error))
     key = run_key(draft.configuration.cluster_name, run.key.namespace, run.key.name, run.spec)
     return replace(draft, accepted=True).with_status(resolved=resolved, run_key=key)
+
+
+def _with_what_may_change(observed: Observed, draft: Draft) -> Draft:
+    """Resolves resources and place again while the run stands still, for its next Job."""
+    spec, resolved = observed.run.spec, draft.status.resolved
+    if spec is None or resolved is None or observed.run.status.phase is not Phase.SUSPENDED:
+        return draft
+    defaults = draft.configuration.defaults
+    return draft.with_status(
+        resolved=resolved.model_copy(
+            update={
+                "resources_per_node": spec.resources_per_node or defaults.resources_per_node,
+                "scheduling": resolve_scheduling(spec.scheduling, defaults),
+            }
+        )
+    )

@@ -22,19 +22,24 @@ def find_job(observed: Observed, draft: Draft) -> Draft:
 
 def create_job(observed: Observed, draft: Draft) -> Draft:
     """Asks for the next Job if there is none and nothing is in its way."""
-    run, status = observed.run, draft.status
-    if not draft.accepted or draft.over or draft.job or observed.refusal:
-        return draft
-    if run.spec is None or status.resolved is None or status.run_key is None:
+    if not draft.accepted or draft.over or draft.suspended or draft.job or observed.refusal:
         return draft
     if any(pod.live for pod in observed.pods):
         return draft
+    job = next_job(observed, draft)
+    return replace(draft, actions=(*draft.actions, job)) if job else draft
+
+
+def next_job(observed: Observed, draft: Draft) -> CreateJob | None:
+    """Returns the Job of the next generation; None if the spec cannot be read."""
+    run, status = observed.run, draft.status
+    if run.spec is None or status.resolved is None or status.run_key is None:
+        return None
     last = status.job_name.rpartition("-")[2] if status.job_name else "0"
     generation = int(last) + 1 if last.isdigit() else 1
-    create = CreateJob(
+    return CreateJob(
         name=job_name(run.key.name, status.run_key, generation),
         spec=run.spec,
         resolved=status.resolved,
         run_key=status.run_key,
     )
-    return replace(draft, actions=(create,))

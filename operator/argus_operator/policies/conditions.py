@@ -14,6 +14,7 @@ from argus_contract.status import (
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
 from argus_operator.policies.headline import PROGRESS_UNKNOWN
+from argus_operator.policies.suspension import RESUMED, resumed_at
 from argus_operator.policies.waiting import current_pod
 
 _Answer = tuple[ConditionStatus, str, str]
@@ -27,11 +28,16 @@ def conditions(observed: Observed, draft: Draft) -> Draft:
         ConditionType.ACCEPTED: _accepted(draft, says),
         ConditionType.PODS_READY: _pods_ready(observed, draft),
         ConditionType.PROGRESSING: _progressing(status.phase, says),
+        ConditionType.SUSPENDED: _is(
+            status.phase is Phase.SUSPENDED,
+            says,
+            RESUMED if resumed_at(observed) else "NotSuspended",
+        ),
         ConditionType.MODEL_PUBLISHED: _published(draft),
         ConditionType.COMPLETE: _is(status.phase is Phase.SUCCEEDED, says, "NotComplete"),
         ConditionType.FAILED: _is(failed, says, "NotFailed"),
     }
-    if draft.accepted and not draft.over and draft.job is None:
+    if draft.accepted and not draft.over and not draft.suspended and draft.job is None:
         answers[ConditionType.RECONCILING] = (ConditionStatus.TRUE, *says)
     if failed or not draft.accepted:
         answers[ConditionType.STALLED] = (ConditionStatus.TRUE, *says)

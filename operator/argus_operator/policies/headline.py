@@ -11,6 +11,7 @@ from argus_contract.status import DISRUPTIVE, Attempt, EndReason, PendingSource,
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
 from argus_operator.policies.ledger import report_of
+from argus_operator.policies.suspension import resumed_at
 from argus_operator.policies.waiting import current_pod
 from argus_operator.views import PodView
 
@@ -20,11 +21,11 @@ QUIET_START = timedelta(seconds=60)
 
 
 def headline(observed: Observed, draft: Draft) -> Draft:
-    if not draft.accepted or draft.over:
+    if not draft.accepted or draft.over or draft.suspended:
         return draft
     pod = current_pod(observed, draft)
     if pod is None:
-        return _without_pod(draft)
+        return _without_pod(observed, draft)
     if pod.deleting or pod.disruption:
         why = pod.disruption.message if pod.disruption else "it is being deleted"
         reason = pod.disruption.reason if pod.disruption else "PodDeleted"
@@ -32,14 +33,25 @@ def headline(observed: Observed, draft: Draft) -> Draft:
             Phase.PREEMPTED, reason, f"Pod {pod.name} must leave: {why}. A new pod will go on."
         )
     if not pod.running:
-        return _starting(draft, pod)
+        return _starting(observed, draft, pod)
     return _running(observed, draft, pod)
 
 
-def _without_pod(draft: Draft) -> Draft:
+def _since_it_last_stood_still(observed: Observed, draft: Draft) -> tuple[bool, Attempt | None]:
+    """Returns whether a trainer has run since then, and the newest attempt since then."""
     status = draft.status
     last = status.attempts[-1] if status.attempts else None
-    if last is None and status.start_time is None:
+    resumed = resumed_at(observed)
+    if resumed is None:
+        return status.start_time is not None, last
+    if last and (last.end or last.start) > resumed:
+        return True, last
+    return False, None
+
+
+def _without_pod(observed: Observed, draft: Draft) -> Draft:
+    has_run, last = _since_it_last_stood_still(observed, draft)
+    if last is None and not has_run:
         return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
     if last is None or last.end_reason is None:
         # It vanished without a word; its successor closes the attempt in the ledger.
@@ -61,11 +73,11 @@ def _manner(attempt: Attempt) -> str:
     return f"ended{code}: {reason}{said}"
 
 
-def _starting(draft: Draft, pod: PodView) -> Draft:
-    status = draft.status
+def _starting(observed: Observed, draft: Draft, pod: PodView) -> Draft:
     phase = Phase.STARTING if pod.node else Phase.PENDING
-    last = status.attempts[-1].end_reason if status.attempts else None
-    if status.start_time and (last is None or last in DISRUPTIVE):
+    has_run, last = _since_it_last_stood_still(observed, draft)
+    reason = last.end_reason if last else None
+    if has_run and (reason is None or reason in DISRUPTIVE):
         phase = Phase.PREEMPTED
     where = f" on {pod.node}" if pod.node else ""
     return _unless_pending(draft, phase, "PodStarting", f"Pod {pod.name} starts{where}.")

@@ -48,6 +48,8 @@ def _job(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[
         return []
     if before.job_name is None:
         return [News(reason="JobCreated", message=f"Made Job {after.job_name}.")]
+    if before.phase is Phase.SUSPENDED:
+        return [News(reason="Resumed", message=f"Made Job {after.job_name} to go on.")]
     message = f"Job {before.job_name} is gone; made Job {after.job_name} to go on."
     return [News(reason="JobReplaced", message=message, warning=True)]
 
