@@ -39,10 +39,13 @@ FROZEN_FIELDS = (
     ("terminationGracePeriodSeconds",),
 )
 """Fields that may not change. `backoffLimit` and `checkpoint.periodSeconds` may: they take
-effect on the next Job of the run."""
+effect on the next Job of the run; limits and times that the operator watches, at once."""
 
 SUSPENDED_FIELDS = ("resourcesPerNode", "scheduling")
 """Fields that may change while the run is suspended, and only then."""
+
+RAISED_FIELDS = ("preRunningDeadlineSeconds", "activeDeadlineSeconds")
+"""Fields that may be raised or removed; absent is no limit."""
 
 KEPT_KEYWORDS = frozenset(
     {
@@ -278,6 +281,16 @@ def _suspended_rule(field: str) -> Schema:
     }
 
 
+def _raised_rule(field: str) -> Schema:
+    """Returns the transition rule of a limit that a running run can only be given more of."""
+    old, new = f"oldSelf.spec.{field}", f"self.spec.{field}"
+    return {
+        "rule": f"!has({new}) || (has({old}) && {new} >= {old})",
+        "message": f"spec.{field} can only be raised or removed: to end the run earlier, set "
+        "spec.suspend to true or delete it (checkpoints and bundles in the bucket stay)",
+    }
+
+
 def custom_resource_definition() -> Schema:
     """Returns the CustomResourceDefinition of ArgusTrainingJob."""
     root_rules = [
@@ -292,6 +305,7 @@ def custom_resource_definition() -> Schema:
         },
         *(_frozen_rule(path) for path in FROZEN_FIELDS),
         *(_suspended_rule(field) for field in SUSPENDED_FIELDS),
+        *(_raised_rule(field) for field in RAISED_FIELDS),
     ]
     schema = {
         "type": "object",

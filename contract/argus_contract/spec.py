@@ -297,3 +297,20 @@ class ArgusTrainingJobSpec(Model):
     """Seconds between SIGTERM and SIGKILL of the trainer. Default 120."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """Crashes that are retried; preemptions never count. Default 3."""
+    max_disruptions: Annotated[int, Field(ge=0, le=10_000)] = 50
+    """Preemptions, lost nodes and outages of the store that the run lives through; one more fails
+    it, and so do five in a row between which nothing could be saved. Default 50."""
+    pre_running_deadline_seconds: Annotated[int | None, Field(ge=1, le=315_360_000)] = None
+    """Seconds from the moment the operator first saw the run, or from the end of a suspension,
+    within which a first trainer must start; waiting in a queue counts. Can only be raised or
+    removed. Default: no limit. Example: 86400."""
+    active_deadline_seconds: Annotated[int | None, Field(ge=1, le=315_360_000)] = None
+    """Seconds from the first start of a trainer, or from the end of a suspension, after which the
+    run fails; waiting for another node counts. Can only be raised or removed. Default: no limit.
+    Example: 43200."""
+    node_unreachable_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """Seconds that a pod may stay after it should have been gone, because its node does not
+    answer; then it is deleted by force and its successor starts. Default 300."""
+    ttl_seconds_after_finished: Annotated[int | None, Field(ge=0, le=315_360_000)] = None
+    """Seconds after its end for which the Job and pods of the run stay, with their logs; the
+    ArgusTrainingJob itself always stays. Default: as long as it stays. Example: 604800."""

@@ -1,4 +1,4 @@
-"""Does what a decision asks for: the only writer of Jobs.
+"""Does what a decision asks for: the only writer of Jobs and pods.
 
 Every action may be repeated: a Job is made under a name that only this run's generation
 has, and AlreadyExists is answered by looking whose it is.
@@ -11,7 +11,7 @@ from datetime import datetime
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
-from argus_operator.decision import Action, CreateJob, ProveJob
+from argus_operator.decision import Action, CreateJob, DeleteJob, ProveJob
 from argus_operator.errors import AlreadyExists, Invalid, Refused
 from argus_operator.job import build_job
 from argus_operator.observed import Observed, Refusal
@@ -39,8 +39,10 @@ class Executor:
                 observed = await self._create(action, observed)
             elif isinstance(action, ProveJob):
                 observed = await self._prove(action.job, observed)
-            else:
+            elif isinstance(action, DeleteJob):
                 await self._cluster.delete_job(action.job)
+            else:
+                await self._cluster.delete_pod(action.pod)
         return observed
 
     async def _prove(self, create: CreateJob, observed: Observed) -> Observed:

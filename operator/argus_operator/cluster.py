@@ -127,6 +127,19 @@ class Cluster:
         except NotFound:
             return
 
+    async def delete_pod(self, pod: PodView) -> None:
+        """Deletes this very pod (by uid) without waiting for its node; one that is gone is fine."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": pod.uid},
+        }
+        try:
+            await self._request("DELETE", f"{_pods(pod.key.namespace)}/{pod.name}", options)
+        except NotFound:
+            return
+
     async def apply_status(self, run: RunView, status: Mapping[str, Any]) -> str:
         """Server-side apply of the whole status; returns the new resourceVersion.
 

@@ -13,12 +13,15 @@ from argus_operator.policies.acceptance import accept
 from argus_operator.policies.child import create_job, find_job
 from argus_operator.policies.columns import columns
 from argus_operator.policies.conditions import conditions
+from argus_operator.policies.deadlines import expire
+from argus_operator.policies.disruption_budget import limit
 from argus_operator.policies.ending import settle
 from argus_operator.policies.headline import headline
 from argus_operator.policies.latch import has_ended, tidy
 from argus_operator.policies.ledger import follow
 from argus_operator.policies.news import news
 from argus_operator.policies.suspension import suspend
+from argus_operator.policies.unreachable import abandon
 from argus_operator.policies.usage import account
 from argus_operator.policies.waiting import explain
 from argus_operator.policies.wake import wake
@@ -31,6 +34,9 @@ POLICIES: tuple[Policy, ...] = (
     follow,
     settle,
     suspend,
+    expire,
+    limit,
+    abandon,
     create_job,
     explain,
     headline,

@@ -9,7 +9,7 @@ from datetime import datetime
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase, Resolved
 from argus_operator.configuration import Configuration
-from argus_operator.views import JobView
+from argus_operator.views import JobView, PodView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,14 @@ class DeleteJob:
     job: JobView
 
 
-Action = CreateJob | ProveJob | DeleteJob
+@dataclass(frozen=True, kw_only=True)
+class DeletePod:
+    """Remove a pod by force: nobody on its node will."""
+
+    pod: PodView
+
+
+Action = CreateJob | ProveJob | DeleteJob | DeletePod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +74,8 @@ class Draft:
     job: JobView | None = None
     """The Job of the newest generation, if there is one."""
     accepted: bool = False
-    suspended: bool = False
-    """True while the run stands still, or is on its way there."""
+    halted: bool = False
+    """True while nothing may run: the run stands still, or is on its way there."""
     over: bool = False
     """True once nothing but tidying up is left."""
     actions: tuple[Action, ...] = ()
@@ -77,6 +84,10 @@ class Draft:
     def with_status(self, **changes: object) -> "Draft":
         """Returns a draft whose status has these fields (Python names) changed."""
         return replace(self, status=self.status.model_copy(update=changes))
+
+    def waking_at(self, time: datetime) -> "Draft":
+        """Returns a draft that looks again at this time, or earlier if it was to anyway."""
+        return replace(self, wake_at=min(time, self.wake_at or time))
 
     def saying(self, phase: Phase, reason: str, message: str) -> "Draft":
         """Returns a draft with this headline, cut to what the API server takes."""

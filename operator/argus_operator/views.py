@@ -133,6 +133,8 @@ class PodView(ChildView):
     disruption: Hindrance | None = None
     """Condition DisruptionTarget."""
     exit: Exit | None = None
+    leave_by: datetime | None = None
+    """When it should be gone, once its deletion was asked for: the end of its grace period."""
     pod_reason: str | None = None
     """`status.reason`, for example Evicted."""
     image_digest: str | None = None
@@ -278,6 +280,7 @@ def read_pod(raw: Raw) -> PodView | None:
         waiting=_hindrance(state.get("waiting"), None),
         disruption=_hindrance(conditions.get("DisruptionTarget"), "True"),
         exit=_read_exit(terminated) if terminated else None,
+        leave_by=read_time(metadata.get("deletionTimestamp")),
         pod_reason=status.get("reason"),
         image_digest=image_id[image_id.index("sha256:") :] if "sha256:" in image_id else None,
     )

@@ -60,6 +60,17 @@ def test_a_pods_end_is_read_with_its_last_words(build: Any) -> None:
     assert not pod.live
 
 
+def test_when_a_pod_should_be_gone_is_read() -> None:
+    raw = raw_pod()
+    staying = read_pod(raw)
+    raw["metadata"]["deletionTimestamp"] = "2026-01-31T10:02:00Z"
+    leaving = read_pod(raw)
+    assert staying is not None
+    assert leaving is not None
+    assert (staying.deleting, staying.leave_by) == (False, None)
+    assert (leaving.deleting, leaving.leave_by) == (True, NOW + timedelta(minutes=2))
+
+
 def test_last_words_that_are_no_report_are_kept_as_text() -> None:
     terminated = {"exitCode": 1, "message": "Traceback ..."}
     statuses = [{"name": "trainer", "state": {"terminated": terminated}}]

@@ -244,6 +244,11 @@ def tolerate(**fields: Any) -> dict[str, Any]:
             "exclude each other",
         ),
         ({"resourcesPerNode": {"limits": {"cpu": "much"}}}, "spec.resourcesPerNode.limits"),
+        ({"maxDisruptions": -1}, "spec.maxDisruptions"),
+        ({"preRunningDeadlineSeconds": 0}, "spec.preRunningDeadlineSeconds"),
+        ({"activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds"),
+        ({"nodeUnreachableSeconds": 0}, "spec.nodeUnreachableSeconds"),
+        ({"ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished"),
         ({"imagePullPolicy": "Sometimes"}, "spec.imagePullPolicy"),
         ({"imagePullSecrets": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
         ({"scheduling": {"nodeName": "node-1"}}, 'unknown field "spec.scheduling.nodeName"'),
@@ -378,9 +383,24 @@ def test_where_a_run_runs_may_change_only_while_it_is_suspended(
         change(namespace, **{field: None})
 
 
+@pytest.mark.parametrize("field", ["preRunningDeadlineSeconds", "activeDeadlineSeconds"])
+def test_a_deadline_can_only_be_raised_or_removed(namespace: str, stored: Any, field: str) -> None:
+    message = f"spec.{field} can only be raised or removed: to end the run earlier"
+    with pytest.raises(CommandFailed, match=message):
+        change(namespace, **{field: 5000})
+    kubectl("delete", "atj", "checked", "-n", namespace)
+    stored["spec"][field] = 5000
+    kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(stored))
+    change(namespace, **{field: 6000})
+    with pytest.raises(CommandFailed, match=message):
+        change(namespace, **{field: 5999})
+    change(namespace, **{field: None})
+
+
 def test_the_save_period_and_the_retries_may_change(namespace: str, stored: Any) -> None:
-    patch = json.dumps({"spec": {"backoffLimit": 9, "checkpoint": {"periodSeconds": 9}}})
-    kubectl("patch", "atj", "checked", "-n", namespace, "--type=merge", "-p", patch)
+    change(namespace, backoffLimit=9, checkpoint={"periodSeconds": 9})
+    change(namespace, maxDisruptions=1, nodeUnreachableSeconds=9, ttlSecondsAfterFinished=9)
+    change(namespace, ttlSecondsAfterFinished=1)
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,14 @@ def accept(observed: Observed, draft: Draft) -> Draft:
         return _with_what_may_change(observed, replace(draft, accepted=True))
     if run.spec is None:
         errors = "; ".join(run.spec_errors)
-        return replace(draft, over=True).saying(
-            Phase.FAILED,
-            INVALID_SPEC,
-            f"{errors}. Correct the spec and create the resource again.",
+        return (
+            replace(draft, over=True)
+            .with_status(completion_time=observed.now)
+            .saying(
+                Phase.FAILED,
+                INVALID_SPEC,
+                f"{errors}. Correct the spec and create the resource again.",
+            )
         )
     queue = run.labels.get(KUEUE_QUEUE_LABEL)
     if queue and not draft.configuration.kueue_enabled:

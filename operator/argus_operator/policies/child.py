@@ -22,7 +22,7 @@ def find_job(observed: Observed, draft: Draft) -> Draft:
 
 def create_job(observed: Observed, draft: Draft) -> Draft:
     """Asks for the next Job if there is none and nothing is in its way."""
-    if not draft.accepted or draft.over or draft.suspended or draft.job or observed.refusal:
+    if not draft.accepted or draft.over or draft.halted or draft.job or observed.refusal:
         return draft
     if any(pod.live for pod in observed.pods):
         return draft

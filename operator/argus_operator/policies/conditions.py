@@ -37,7 +37,7 @@ def conditions(observed: Observed, draft: Draft) -> Draft:
         ConditionType.COMPLETE: _is(status.phase is Phase.SUCCEEDED, says, "NotComplete"),
         ConditionType.FAILED: _is(failed, says, "NotFailed"),
     }
-    if draft.accepted and not draft.over and not draft.suspended and draft.job is None:
+    if draft.accepted and not draft.over and not draft.halted and draft.job is None:
         answers[ConditionType.RECONCILING] = (ConditionStatus.TRUE, *says)
     if failed or not draft.accepted:
         answers[ConditionType.STALLED] = (ConditionStatus.TRUE, *says)

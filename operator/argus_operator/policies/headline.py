@@ -12,6 +12,7 @@ from argus_operator.decision import Draft
 from argus_operator.observed import Observed
 from argus_operator.policies.ledger import report_of
 from argus_operator.policies.suspension import resumed_at
+from argus_operator.policies.unreachable import NODE_UNREACHABLE, is_overdue
 from argus_operator.policies.waiting import current_pod
 from argus_operator.views import PodView
 
@@ -21,11 +22,19 @@ QUIET_START = timedelta(seconds=60)
 
 
 def headline(observed: Observed, draft: Draft) -> Draft:
-    if not draft.accepted or draft.over or draft.suspended:
+    if not draft.accepted or draft.over or draft.halted:
         return draft
     pod = current_pod(observed, draft)
     if pod is None:
         return _without_pod(observed, draft)
+    if pod.leave_by and is_overdue(observed, pod):
+        return draft.saying(
+            Phase.PREEMPTED,
+            NODE_UNREACHABLE,
+            f"Pod {pod.name} should have been gone at {pod.leave_by:%Y-%m-%dT%H:%M:%SZ}: node "
+            f"{pod.node} does not answer. A new pod will go on after "
+            "spec.nodeUnreachableSeconds.",
+        )
     if pod.deleting or pod.disruption:
         why = pod.disruption.message if pod.disruption else "it is being deleted"
         reason = pod.disruption.reason if pod.disruption else "PodDeleted"

@@ -1,9 +1,11 @@
 """Has the run ended? Then nothing is decided again, and nothing may run any more.
 
-Terminal states latch: a child that vanished later is not missed. A Job that still runs
-although the run has ended (its image name can never work) is removed, after the
-terminal status was stored.
+Terminal states latch: a child that vanished later is not missed. What is left to do is to
+tidy up, after the terminal status was stored: a Job that still runs (its image name can
+never work) goes at once, one that ended after `ttlSecondsAfterFinished`.
 """
+
+from datetime import datetime, timedelta
 
 from argus_contract.status import TERMINAL_PHASES
 from argus_operator.decision import Decision, DeleteJob
@@ -16,7 +18,20 @@ def has_ended(observed: Observed) -> bool:
 
 def tidy(observed: Observed) -> Decision:
     """Returns the decision for a run that has ended."""
-    still_running = tuple(
-        DeleteJob(job=job) for job in observed.jobs if job.end is None and not job.deleting
+    due = _end_of_life(observed)
+    is_due = due is not None and observed.now >= due
+    standing = tuple(job for job in observed.jobs if not job.deleting)
+    unwanted = tuple(DeleteJob(job=job) for job in standing if is_due or job.end is None)
+    return Decision(
+        actions=unwanted,
+        status=observed.run.status,
+        news=(),
+        wake_at=due if standing and not is_due else None,
     )
-    return Decision(actions=still_running, status=observed.run.status, news=(), wake_at=None)
+
+
+def _end_of_life(observed: Observed) -> datetime | None:
+    spec, ended = observed.run.spec, observed.run.status.completion_time
+    if spec is None or spec.ttl_seconds_after_finished is None or ended is None:
+        return None
+    return ended + timedelta(seconds=spec.ttl_seconds_after_finished)

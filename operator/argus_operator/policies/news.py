@@ -10,6 +10,7 @@ from argus_contract.status import (
     Phase,
 )
 from argus_operator.decision import News
+from argus_operator.policies.unreachable import NODE_UNREACHABLE
 
 _WARNINGS = frozenset({Phase.PREEMPTED, Phase.FAILED})
 _QUIET = frozenset({Phase.STARTING, Phase.PENDING, Phase.QUEUED, Phase.PUBLISHING})
@@ -26,6 +27,8 @@ def news(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> tuple
         told.append(
             News(reason=after.reason or "Waiting", message=after.pending.message, warning=True)
         )
+    if after.reason == NODE_UNREACHABLE != before.reason:
+        told.append(_headline(after, warning=True))
     told.extend(_ended_attempts(before, after))
     if after.phase != before.phase and after.phase not in _QUIET and not _rejected(after):
         told.append(_change(after))

@@ -8,10 +8,11 @@ would say, once for each change. `Job.spec.suspend` is Kueue's and never touched
 from dataclasses import replace
 from datetime import datetime
 
-from argus_contract.status import ConditionStatus, ConditionType, Phase
-from argus_operator.decision import DeleteJob, Draft, ProveJob
+from argus_contract.status import Condition, ConditionStatus, ConditionType, Phase
+from argus_operator.decision import Draft, ProveJob
 from argus_operator.observed import Observed
 from argus_operator.policies.child import next_job
+from argus_operator.policies.halt import halt
 
 SUSPENDED = "Suspended"
 SUSPENDING = "Suspending"
@@ -23,15 +24,9 @@ def suspend(observed: Observed, draft: Draft) -> Draft:
     spec = observed.run.spec
     if not draft.accepted or draft.over or spec is None or not spec.suspend:
         return draft
-    draft = replace(draft, suspended=True)
-    leaving = [pod.name for pod in observed.pods if pod.live]
-    if draft.job or leaving:
-        if draft.job and not draft.job.deleting:
-            draft = replace(draft, actions=(*draft.actions, DeleteJob(job=draft.job)))
-        who = f"Pod {leaving[-1]}" if leaving else "Its Job"
-        return draft.saying(
-            draft.status.phase or Phase.PENDING, SUSPENDING, f"{who} saves and leaves."
-        )
+    draft, leaving = halt(observed, draft)
+    if leaving:
+        return draft.saying(draft.status.phase or Phase.PENDING, SUSPENDING, leaving)
     job = next_job(observed, draft)
     if job and not _is_proven(observed):
         draft = replace(draft, actions=(*draft.actions, ProveJob(job=job)))
@@ -44,19 +39,29 @@ def suspend(observed: Observed, draft: Draft) -> Draft:
 
 def resumed_at(observed: Observed) -> datetime | None:
     """Returns when the run was last told to go on; None if it never stood still."""
-    before = {c.type: c for c in observed.run.status.conditions}.get(ConditionType.SUSPENDED)
-    if before is None:
+    before = _condition(observed, ConditionType.SUSPENDED)
+    if before is None or (before.status is ConditionStatus.FALSE and before.reason != RESUMED):
         return None
-    if before.status is ConditionStatus.TRUE:
+    return free_since(observed)
+
+
+def free_since(observed: Observed) -> datetime:
+    """Returns since when the run may run: since it was first seen, or last told to go on."""
+    before = _condition(observed, ConditionType.SUSPENDED)
+    if before is None or before.status is ConditionStatus.TRUE:
         return observed.now
-    return before.last_transition_time if before.reason == RESUMED else None
+    return before.last_transition_time
+
+
+def _condition(observed: Observed, kind: ConditionType) -> Condition | None:
+    return next((c for c in observed.run.status.conditions if c.type is kind), None)
 
 
 def _is_proven(observed: Observed) -> bool:
     """Says whether this very generation of the spec was accepted."""
-    return any(
-        condition.type is ConditionType.ACCEPTED
-        and condition.status is ConditionStatus.TRUE
-        and condition.observed_generation == observed.run.generation
-        for condition in observed.run.status.conditions
+    accepted = _condition(observed, ConditionType.ACCEPTED)
+    return (
+        accepted is not None
+        and accepted.status is ConditionStatus.TRUE
+        and accepted.observed_generation == observed.run.generation
     )

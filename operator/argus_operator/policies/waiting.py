@@ -26,7 +26,7 @@ _ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "Unknown"})
 
 
 def explain(observed: Observed, draft: Draft) -> Draft:
-    if not draft.accepted or draft.over or draft.suspended:
+    if not draft.accepted or draft.over or draft.halted:
         return draft
     pod = current_pod(observed, draft)
     if pod and pod.waiting and pod.waiting.reason == INVALID_IMAGE_NAME:

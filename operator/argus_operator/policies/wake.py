@@ -4,10 +4,8 @@ Changes of Jobs and pods come as events. Time is asked for where there is none: 
 progress of a trainer, and reasons for waiting that stand only in cluster events.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from argus_contract.status import Phase
 from argus_operator.configuration import Configuration
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
@@ -39,11 +37,11 @@ def poll_interval(
 
 
 def wake(observed: Observed, draft: Draft) -> Draft:
-    if draft.over or draft.actions or not (draft.accepted or observed.refusal):
+    if draft.over or not (draft.accepted or observed.refusal):
         return draft
-    if draft.status.phase is Phase.SUSPENDED and not observed.refusal:
+    if draft.halted and not observed.refusal:
         return draft
-    return replace(draft, wake_at=observed.now + _pause(observed, draft))
+    return draft.waking_at(observed.now + _pause(observed, draft))
 
 
 def _pause(observed: Observed, draft: Draft) -> timedelta:

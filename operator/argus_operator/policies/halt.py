@@ -1,0 +1,34 @@
+"""How is a run stopped? Its Job goes first, then its pods leave, and only then it has stopped.
+
+Whoever stops a run (suspension, a deadline, a budget) says why at every look, so that it may
+be interrupted anywhere: as long as the reason holds, nothing new is made.
+"""
+
+from dataclasses import replace
+
+from argus_contract.status import Phase
+from argus_operator.decision import DeleteJob, Draft
+from argus_operator.observed import Observed
+
+
+def halt(observed: Observed, draft: Draft) -> tuple[Draft, str | None]:
+    """Returns a draft in which nothing may run, and who is still leaving."""
+    draft = replace(draft, halted=True)
+    if draft.job and not draft.job.deleting:
+        draft = replace(draft, actions=(*draft.actions, DeleteJob(job=draft.job)))
+    leaving = [pod.name for pod in observed.pods if pod.live]
+    if leaving:
+        return draft, f"Pod {leaving[-1]} saves and leaves."
+    return draft, f"Job {draft.job.name} leaves." if draft.job else None
+
+
+def halt_for_good(observed: Observed, draft: Draft, reason: str, message: str) -> Draft:
+    """Stops the run and, once all have left and said what they had to say, fails it."""
+    draft, leaving = halt(observed, draft)
+    if leaving:
+        return draft.saying(draft.status.phase or Phase.PENDING, reason, f"{message} {leaving}")
+    return (
+        replace(draft, over=True)
+        .with_status(completion_time=observed.now, pending=None)
+        .saying(Phase.FAILED, reason, message)
+    )
