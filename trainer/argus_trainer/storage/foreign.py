@@ -25,6 +25,7 @@ from argus_trainer.errors import (
     StorageError,
 )
 from argus_trainer.storage.daemons import Daemons
+from argus_trainer.storage.first_contact import lost_cause
 from argus_trainer.storage.patience import Patience, never
 from argus_trainer.storage.store import ObjectInfo, ReadOnly, changed, whole_range
 
@@ -64,6 +65,7 @@ class ForeignSource:
         self._options, self._stopping = options, stopping
         self._client = _client(self._uri, options)
         self._requests = Daemons(NUM_CONNECTIONS, "argus-storage")
+        self._has_answered = False
 
     @property
     def uri(self) -> str:
@@ -99,8 +101,9 @@ class ForeignSource:
         )
         while True:
             try:
-                return patience.result(self._requests.submit(call))
+                reply = patience.result(self._requests.submit(call))
             except FileNotFoundError as error:
+                self._has_answered = True
                 raise ObjectNotFound(f"storage: there is no such object: {what}") from error
             except _DENIED as error:
                 raise StorageDenied(
@@ -110,12 +113,20 @@ class ForeignSource:
             except _REFUSED as error:
                 raise StorageError(f"storage: refused: {what}: {error}") from error
             except (BaseError, OSError) as error:
+                if not self._has_answered and patience.is_first_contact_over:
+                    lost = lost_cause(error, self._uri)
+                    if lost:
+                        raise lost from error
                 patience.pause(error)
+            else:
+                self._has_answered = True
+                return reply
 
 
 class _Obstore:
     def __init__(self, uri: str, options: LaunchStorage) -> None:
         certificates = Path(options.ca_bundle).read_bytes() if options.ca_bundle else None
+        self._uri = uri
         self._store = from_url(
             uri,
             client_options={
@@ -128,9 +139,16 @@ class _Obstore:
         )
 
     def listed(self) -> Iterable[ObjectInfo]:
-        for page in self._store.list():
-            for entry in page:
-                yield ObjectInfo(key=entry["path"], size=entry["size"], etag=_known(entry))
+        try:
+            for page in self._store.list():
+                for entry in page:
+                    yield ObjectInfo(key=entry["path"], size=entry["size"], etag=_known(entry))
+        except FileNotFoundError as error:
+            # An empty prefix is an empty listing: it is the bucket that is absent.
+            raise ConfigurationError(
+                f"storage: there is no bucket or container of {self._uri}: create it, or correct "
+                "the address"
+            ) from error
 
     def read(self, key: str) -> tuple[ReadOnly, str]:
         reply = self._store.get(key)
