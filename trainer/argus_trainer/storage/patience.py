@@ -77,10 +77,10 @@ class Patience:
         if outage_seconds >= self._tolerance_seconds:
             raise StorageUnavailable(
                 f"storage: no success for {outage_seconds:.0f} s: {self._what}: "
-                f"{_said(failure)}; check the endpoint, or raise storage.outageToleranceSeconds "
-                f"({self._tolerance_seconds:.0f})"
+                f"{first_line(failure)}; check the endpoint, or raise "
+                f"storage.outageToleranceSeconds ({self._tolerance_seconds:.0f})"
             ) from failure
-        _log.warning("storage waits", call=self._what, error=_said(failure))
+        _log.warning("storage waits", call=self._what, error=first_line(failure))
         end = min(
             now + self._pause * random.uniform(0.5, 1.0),
             self._failed_since + self._tolerance_seconds,
@@ -92,6 +92,6 @@ class Patience:
             time.sleep(min(remaining, LOOK_SECONDS))
 
 
-def _said(failure: Exception) -> str:
-    """Returns the first line: some clients add pages of their own insides."""
+def first_line(failure: Exception) -> str:
+    """Returns what an error says first: some clients add pages of their own insides."""
     return str(failure).partition("\n")[0]
