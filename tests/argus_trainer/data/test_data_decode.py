@@ -60,6 +60,10 @@ CLOCKS: dict[str, object] = {
     "milliseconds": pa.array([1_772_452_800_000, 1_772_452_860_000, 1_772_452_920_000]),
     "microseconds": pa.array([NOON_MICROS + MINUTE * i for i in range(3)], pa.uint64()),
     "nanoseconds": pa.array([(NOON_MICROS + MINUTE * i) * 1_000 for i in range(3)]),
+    "seconds as floats": pa.array([1_772_452_800.0, 1_772_452_860.0, 1_772_452_920.0]),
+    "milliseconds as floats": pa.array([1_772_452_800e3, 1_772_452_860e3, 1_772_452_920e3]),
+    "microseconds as floats": pa.array([float(NOON_MICROS + MINUTE * i) for i in range(3)]),
+    "nanoseconds as floats": pa.array([(NOON_MICROS + MINUTE * i) * 1e3 for i in range(3)]),
     "timestamp[s]": pa.array([1_772_452_800, 1_772_452_860, 1_772_452_920], pa.timestamp("s")),
     "timestamp[ns] of a zone": pa.array(
         [(NOON_MICROS + MINUTE * i) * 1_000 for i in range(3)], pa.timestamp("ns", "Asia/Tokyo")
@@ -91,10 +95,23 @@ def test_fractions_of_a_second_are_kept_to_the_microsecond() -> None:
     assert set(read(three_rows(timestamp=instant)).micros.tolist()) == {NOON_MICROS + 7}
 
 
+def test_fractions_of_floats_are_kept_to_the_microsecond() -> None:
+    seconds = [1_772_452_800.25, 1_772_452_800.000001, 1_772_452_800.3]
+    found = read(three_rows(timestamp=seconds)).micros - NOON_MICROS
+    assert found.tolist() == [250_000, 1, 300_000]
+
+
+def test_a_float_clock_without_a_number_is_no_time() -> None:
+    clock = pa.array([1_772_452_800.0, float("nan"), None])
+    columns = read(three_rows(timestamp=clock))
+    assert (columns.micros.tolist(), columns.without_time) == ([NOON_MICROS], 2)
+
+
 NO_CLOCKS: dict[str, tuple[object, str]] = {
-    "two units": (pa.array([1_772_452_800, 1_772_452_860_000, 1]), "whole numbers from 1 to"),
+    "two units": (pa.array([1_772_452_800, 1_772_452_860_000, 1]), "numbers from 1 to"),
+    "two units with fractions": (pa.array([1.5, 1_772_452_860.5, 2e12]), "numbers from 1.5 to"),
     "days": (pa.array([20_514, 20_514, 20_515]), "not all are seconds"),
-    "a fraction": (pa.array([1_772_452_800.5] * 3), "is double: a time is a timestamp"),
+    "coarse": (pa.array([1_772_452_800.0] * 3, pa.float32()), "is float: a time is a timestamp"),
     "words": (["noon", "one", "two"], "a text that is no time"),
     "truth": (pa.array([True] * 3), "is bool: a time is a timestamp"),
 }

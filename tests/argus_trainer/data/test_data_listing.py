@@ -214,16 +214,65 @@ def test_a_cadence_longer_than_a_chunk_gathers_chunks(rows: Rows, write: Any) ->
     assert {(p.end - p.start).total_seconds() for p in found.objects} == {14_400}
 
 
-def test_a_wrong_clock_does_not_reach_outside_of_an_absolute_window(
-    rows: Rows, tmp_path: Path
+@pytest.mark.parametrize("files", [1, 8])
+@pytest.mark.parametrize("year", [1971, 2025, 2027, 2099])
+def test_rows_of_a_wrong_clock_are_left_out_and_counted_whatever_the_file(
+    rows: Rows, tmp_path: Path, files: int, year: int
 ) -> None:
+    frame = rows(servers=["a", "b"], chunks=24)
+    sound = tmp_path / "sound"
+    per_file = len(frame) // files
+    for folder in (sound, tmp_path / "wrong"):
+        for number in range(files):
+            part = frame.iloc[number * per_file : (number + 1) * per_file]
+            put(part, folder / f"{number}.parquet")
+        frame.loc[frame.index[[-7, -3]], "timestamp"] = pd.Timestamp(f"{year}-06-01T00:00Z")
+    found, expected = listed(tmp_path / "wrong"), listed(sound)
+    assert [(p.key, p.start, p.end) for p in found.objects] == [
+        (p.key, p.start, p.end) for p in expected.objects
+    ]
+    assert found.notes == (
+        "2 rows of a wrong clock, far from the others of their file: left out (first: "
+        f"{files - 1}.parquet of {year}-06-01 00:00:00+00:00)",
+    )
+
+
+def test_a_fleet_that_grew_has_no_wrong_clock(rows: Rows, tmp_path: Path) -> None:
+    """The first server's two months are a hundredth of the rows, and no gap parts them."""
+    lonely = rows(servers=["a"], chunks=60 * 12).iloc[::6]
+    crowd = rows(servers=[f"s{n}" for n in range(200)], chunks=24)
+    crowd["timestamp"] += lonely["timestamp"].max() - lonely["timestamp"].min()
+    put(pd.concat([lonely, crowd]), tmp_path / "all.parquet")
+    found = listed(tmp_path)
+    assert found.objects[0].start <= lonely["timestamp"].min() < found.objects[0].end
+    assert not found.notes
+
+
+def test_a_file_whose_half_is_far_away_is_refused_by_name(rows: Rows, tmp_path: Path) -> None:
     frame = rows(servers=["a"], chunks=24)
-    frame.loc[5, "timestamp"] = pd.Timestamp("1971-01-01T00:00Z")
+    frame.loc[frame.index[::2], "timestamp"] += pd.Timedelta(days=40 * 365)
     put(frame, tmp_path / "all.parquet")
-    with pytest.raises(DataError, match=r"all\.parquet: its rows reach from 1971"):
+    with pytest.raises(DataError, match=r"all\.parquet: its rows reach from 2026"):
         listed(tmp_path)
+
+
+def test_an_absolute_window_names_the_time_that_counts(rows: Rows, tmp_path: Path) -> None:
+    frame = rows(servers=["a"], chunks=24)
+    frame.loc[frame.index[::2], "timestamp"] -= pd.Timedelta(days=40 * 365)
+    put(frame, tmp_path / "all.parquet")
     found = listed(tmp_path, window={"start": "2026-03-02T00:00:00Z"})
     assert found.objects[0].start == pd.Timestamp("2026-03-02T00:00Z")
+
+
+def test_only_the_times_of_a_large_file_are_read(
+    rows: Rows, tmp_path: Path, monkeypatch: Any
+) -> None:
+    frame = rows(servers=["a", "b"], chunks=24)
+    frame.loc[5, "timestamp"] = pd.Timestamp("2099-01-01T00:00Z")
+    put(frame, tmp_path / "all.parquet", row_group_size=50)
+    monkeypatch.setattr("argus_trainer.data.footers.LARGE_BYTES", 1)
+    monkeypatch.setattr(LocalStore, "get", lambda *_, **__: pytest.fail("read as a whole"))
+    assert listed(tmp_path).notes[0].startswith("1 rows of a wrong clock")
 
 
 def test_an_object_that_cannot_be_listed_twice_is_pinned_by_its_etag(

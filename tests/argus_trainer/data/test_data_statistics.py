@@ -73,6 +73,7 @@ def test_no_validation_row_moves_a_scaler(prepared, rows, run_over, write_to, tm
     assert b.notes == (
         "1 servers of the validation part (48 rows) that training never saw: they have the "
         "fleet's scale",
+        "1 states of the validation part that training never saw: unknown to it (never_seen)",
     )
     ignored = {"plan_digest": "", "notes": (), "unseen_servers": (), "validation_blocks": ()}
     assert b.model_copy(update=ignored) == a.model_copy(update=ignored)

@@ -1,6 +1,6 @@
 """Clocks of any kind become instants: whole microseconds since 1970.
 
-A clock that names its zone means that instant, one that names none is UTC. Integers tell
+A clock that names its zone means that instant, one that names none is UTC. Numbers tell
 their unit by their size: today is 1.7e9 in seconds, 1.7e12 in milliseconds and so on, and the
 ranges taken below (the years 1973 to 2286) do not touch each other.
 """
@@ -20,8 +20,20 @@ _LEAST_SECONDS, _MOST_SECONDS = 10**8, 10**10
 _HAS_OFFSET = r":\d{2}.*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 
 
+def has_time(column: "pa.ChunkedArray[Any]") -> NDArray[np.bool_]:
+    """Returns which rows have a time: not those with null, NaN or an infinite number."""
+    there: NDArray[np.bool_] = np.ones(len(column), dtype=np.bool_)
+    if column.null_count:
+        there = column.is_valid().to_numpy()
+    if pa.types.is_floating(column.type):
+        there &= np.isfinite(column.to_numpy())
+    return there
+
+
 def instants(column: "pa.ChunkedArray[Any]", name: str) -> NDArray[np.int64]:
-    """Returns microseconds since 1970 of a column without nulls; what is finer is cut off.
+    """Returns microseconds since 1970 of a column whose rows all have a time.
+
+    What is finer is cut off; a number with a fraction is rounded to the microsecond.
 
     `name` says file and column. Raises DataError for a type or a text that is no time.
     """
@@ -34,11 +46,15 @@ def instants(column: "pa.ChunkedArray[Any]", name: str) -> NDArray[np.int64]:
     if pa.types.is_integer(kind):
         numbers = column.cast(pa.int64())
         return _as_micros(numbers, _unit(numbers, name))
+    if pa.types.is_float64(kind):
+        per_second = _PER_SECOND[_unit(column, name)]
+        micros: NDArray[np.float64] = column.to_numpy() * (MICROS / per_second)
+        return np.rint(micros).astype(np.int64)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return _parsed(column.cast(pa.string()), name)
     raise DataError(
-        f"{name} is {kind}: a time is a timestamp, ISO 8601 text, or whole seconds, milli-, "
-        "micro- or nanoseconds since 1970: convert it"
+        f"{name} is {kind}: a time is a timestamp, ISO 8601 text, or seconds, milli-, micro- "
+        "or nanoseconds since 1970 as whole numbers or float64: convert it"
     )
 
 
@@ -58,7 +74,7 @@ def _unit(numbers: "pa.ChunkedArray[Any]", name: str) -> str:
         if _LEAST_SECONDS * per_second <= least and most < _MOST_SECONDS * per_second:
             return unit
     raise DataError(
-        f"{name} holds whole numbers from {least} to {most}: not all are seconds, milli-, micro- "
+        f"{name} holds numbers from {least} to {most}: not all are seconds, milli-, micro- "
         "or nanoseconds since 1970 in one unit: write timestamps"
     )
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from argus_contract.data_spec import NO_METRICS
-from argus_trainer.data.clock import instants
+from argus_trainer.data.clock import has_time, instants
 from argus_trainer.data.labels import Labels, joined, labels
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAMP
@@ -201,7 +201,7 @@ class ChunkFile:
     def _rows(self, columns: "Mapping[str, pa.ChunkedArray[Any]]") -> "_Rows":
         """Returns the rows that have a time and a server that takes part."""
         times = columns[TIMESTAMP]
-        timed = times.is_valid().to_numpy() if times.null_count else np.True_
+        timed = has_time(times)
         servers = labels(columns[SERVER], self._at(SERVER))
         chosen = np.array([self._rules.takes_part(name) for name in servers.values] + [False])
         named = servers.codes >= 0
@@ -214,7 +214,7 @@ class ChunkFile:
             micros=instants(times if kept is None else times.take(kept), self._at(TIMESTAMP)),
             labels=found if kept is None else {name: x.at(kept) for name, x in found.items()},
             kept=kept,
-            without_time=int(np.count_nonzero(~timed)) if times.null_count else 0,
+            without_time=int(np.count_nonzero(~timed)),
             without_server=int(np.count_nonzero(timed & ~named)),
             not_chosen=int(np.count_nonzero(timed & named & ~keep)),
         )

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from argus_trainer.data.clock import MICROS, instants
+from argus_trainer.data.clock import MICROS, has_time, instants
+from argus_trainer.data.fetch import LARGE_BYTES
+from argus_trainer.data.remote_file import RemoteFile
 from argus_trainer.data.spans import TimedObject
+from argus_trainer.data.wrong_clocks import Times
 from argus_trainer.errors import DataError
 from argus_trainer.storage.store import ObjectInfo, Source
 
@@ -100,12 +104,37 @@ def _stated(metadata: pq.FileMetaData, index: int) -> tuple[int, int] | None:
 
 
 def _read(source: Source, info: ObjectInfo, column: str, name: str) -> tuple[int, int]:
-    content = source.get(info.key, etag=info.etag)
+    times = read_times(source, info, column)
+    if not len(times.seconds):
+        raise DataError(f"{name}: no row has a {column}: write the object again or remove it")
+    return int(times.seconds[0]), int(times.seconds[-1])
+
+
+def read_times(source: Source, info: ObjectInfo, column: str) -> Times:
+    """Returns the times of a file's rows, read row group by row group.
+
+    Raises DataError, naming the object, for one that cannot be decoded or holds no times.
+    """
+    name = f"{source.uri}/{info.key}"
+    is_large = info.size > LARGE_BYTES
+    content: Any = (
+        pa.PythonFile(RemoteFile(source, info), mode="r")
+        if is_large
+        else pa.BufferReader(source.get(info.key, etag=info.etag))
+    )
+    seconds, rows = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     try:
-        values = pq.read_table(pa.BufferReader(content), columns=[column]).column(column)
+        file = pq.ParquetFile(content)
+        for group in range(file.num_row_groups):
+            values = file.read_row_group(group, columns=[column]).column(0)
+            values = values.filter(pa.array(has_time(values)))
+            distinct, counts = np.unique(
+                instants(values, f"{name}: column {column}") // MICROS, return_counts=True
+            )
+            seconds.append(distinct)
+            rows.append(counts)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{name} cannot be decoded: {error}: write it again") from error
-    micros = instants(values.drop_null(), f"{name}: column {column}")
-    if not len(micros):
-        raise DataError(f"{name}: no row has a {column}: write the object again or remove it")
-    return int(micros.min()) // MICROS, int(micros.max()) // MICROS
+    distinct, places = np.unique(np.concatenate(seconds), return_inverse=True)
+    counts = np.bincount(places, weights=np.concatenate(rows), minlength=len(distinct))
+    return Times(seconds=distinct, rows=counts.astype(np.int64))

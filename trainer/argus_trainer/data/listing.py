@@ -24,9 +24,10 @@ from argus_trainer.data.chunk_files import (
     chunk_start,
     parse_manifest,
 )
-from argus_trainer.data.footers import timed_by_footers
+from argus_trainer.data.footers import read_times, timed_by_footers
 from argus_trainer.data.schema import TIMESTAMP
 from argus_trainer.data.spans import TimedObject, chunks_of
+from argus_trainer.data.wrong_clocks import settled
 from argus_trainer.errors import DataError
 from argus_trainer.storage.store import ObjectInfo, Source
 
@@ -124,16 +125,18 @@ def _from_files(source: Source, listing: Sequence[ObjectInfo], data: LaunchData)
             f"data.uri {source.uri} holds two datasets: {next(iter(starts))} states its time and "
             f"{nameless} does not: name the folder of one, or rename the other's files"
         )
-    timed, empty = timed_by_footers(source, files, _timestamp_name(data))
+    column = _timestamp_name(data)
+    timed, empty = timed_by_footers(source, files, column)
     if not timed:
         raise DataError(f"data.uri {source.uri}: none of {len(files)} Parquet files has a row")
+    timed, wrong = settled(timed, lambda entry: read_times(source, entry.info, column))
     return Listed(
         objects=chunks_of(
             _in_window(timed, data), cadence_seconds=data.cadence_seconds, on_clock=True
         ),
         cadence_seconds=None,
         rows=None,
-        notes=(*notes, *_left_out(empty, "Parquet files without a row")),
+        notes=(*notes, *wrong, *_left_out(empty, "Parquet files without a row")),
     )
 
 

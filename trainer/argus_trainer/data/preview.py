@@ -1,160 +1,125 @@
-"""What a plan will mean, told before a GPU is asked for: from a sample, or exactly.
+"""What a plan means, in lines for a person: in the log of a run, and before there is one.
 
-With the statistics of the run the counts are those that it trains on; without them the
-sample's servers and coverage are taken for the whole, and each number says so.
+`about_plan` tells what the listing knows, `about_counts` what was read. Each number that is an
+estimate has a `~`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from argus_contract.launch import Launch
-from argus_contract.plan import Plan, Statistics
-from argus_trainer.data.memory import Memory, mebibytes
-from argus_trainer.data.sample import Sample
+from argus_contract.plan import PinnedObject, Plan
+from argus_trainer.data.counts import Counts
+from argus_trainer.data.memory import budget_of, mebibytes
 from argus_trainer.data.shuffle import full_shuffle_share, same_block_share
 from argus_trainer.data.spans import usual_seconds
-from argus_trainer.data.windows import Span, WindowRules, training_spans, validation_spans
-
-
-def preview(
-    plan: Plan, launch: Launch, *, sample: Sample | None, statistics: Statistics | None
-) -> list[str]:
-    """Returns the lines that `argus plan` prints and that stand in the log of a run.
-
-    At least one of sample and statistics is needed; counts are exact with statistics.
-    """
-    counts = _counts(plan, launch, sample, statistics)
-    files = plan.files()
-    chunks = len({entry.start for entry in plan.objects})
-    parts = [
-        len({entry.start for entry in part})
-        for part in (
-            plan.objects[: plan.split.train_end],
-            plan.objects[plan.split.train_end : plan.split.validation_end],
-            plan.objects[plan.split.validation_end :],
-        )
-    ]
-    memory = counts.memory
-    mixed = same_block_share(counts.windows_of_block, seed=plan.seed, mix_width=plan.mix_width)
-    fully_mixed = full_shuffle_share(counts.windows_of_block)
-    steps = -(-counts.per_epoch // launch.training.batch_size)
-    lines = [
-        f"data       {plan.data_uri}, version {plan.manifest_digest[:12]}",
-        f"window     {_text(plan.window.start)} to {_text(plan.window.end)}",
-        f"chunks     {chunks:,} of {timedelta(seconds=usual_seconds(plan.objects))} in "
-        f"{len(files):,} objects, {size_text(sum(entry.size for entry in files))}",
-        f"split      {parts[0]:,} training, {parts[1]:,} validation, {parts[2]:,} holdout chunks",
-        f"rows       {counts.about}{counts.rows:,} in training, one every "
-        f"{counts.cadence_seconds} s of {counts.servers:,} servers",
-        f"coverage   {counts.about}{100 * counts.coverage:.1f} % of servers and steps in training",
-        f"windows    {counts.about}{counts.training:,} training, {counts.about}"
-        f"{counts.validation:,} validation, of {launch.model.encoder_length}+"
-        f"{launch.model.prediction_length} steps",
-        f"epoch      {counts.about}{steps:,} steps of {launch.training.batch_size} windows",
-        f"mixing     {counts.about}{100 * mixed:.1f} % of neighbours in the order are of one "
-        f"block; {counts.about}{100 * fully_mixed:.1f} % in a full shuffle",
-        f"fetch      {size_text(_epoch_bytes(plan, counts.training_spans))} an epoch with its "
-        f"halo when streamed; {size_text(_bytes(plan, counts.training_spans))} once when kept",
-        f"memory     {counts.about}{mebibytes(memory.least)} at least, {counts.about}"
-        f"{mebibytes(memory.recommended)} recommended for training.memoryBudget; with "
-        f"{counts.about}{mebibytes(memory.everything)} each block is read once",
-    ]
-    if sample:
-        rate = sample.bytes / max(sample.seconds, 1e-9)
-        reading = duration_text(_epoch_bytes(plan, counts.training_spans) / max(rate, 1e-9))
-        lines.append(
-            f"time       {reading} to fetch and decode a streamed epoch here with one thread "
-            f"({size_text(rate)}/s measured on {sample.objects} objects); the model's own time is "
-            "not measured"
-        )
-        if statistics is None:
-            lines.append(f"~ is an estimate from {sample.objects} of {len(files):,} objects")
-    return [*lines, *(f"note       {note}" for note in (*plan.notes, *_notes_of(statistics)))]
+from argus_trainer.data.windows import Span
+from argus_trainer.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Counts:
-    about: str
-    """Stands before a number that is an estimate."""
-    rows: int
-    servers: int
-    coverage: float
-    cadence_seconds: int
-    training: int
-    validation: int
-    per_epoch: int
-    training_spans: tuple[Span, ...]
-    windows_of_block: tuple[int, ...]
-    memory: Memory
+class Reading:
+    """What was read to plan, and what it took on this machine."""
+
+    objects: int
+    """Different ones."""
+    bytes: int
+    """Fetched: an object counts each time."""
+    seconds: float
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.bytes / max(self.seconds, 1e-9)
 
 
-def _counts(
-    plan: Plan, launch: Launch, sample: Sample | None, statistics: Statistics | None
-) -> _Counts:
-    rules = WindowRules.of(launch.model, launch.data, launch.training)
-    most = launch.training.windows_per_epoch
-    if statistics:
-        cadence = statistics.cadence_seconds
-        spans = training_spans(plan, cadence, rules)
-        training = sum(block.windows for block in statistics.training_blocks)
-        places = _steps(spans) * len(statistics.servers)
-        return _Counts(
-            about="",
-            rows=statistics.rows,
-            servers=len(statistics.servers),
-            coverage=statistics.rows / places if places else 0.0,
-            cadence_seconds=cadence,
-            training=training,
-            validation=sum(block.windows for block in statistics.validation_blocks),
-            per_epoch=min(training, most or training),
-            training_spans=spans,
-            windows_of_block=tuple(block.windows for block in statistics.training_blocks),
-            memory=Memory.of(plan, statistics, rules, launch.training.batch_size),
-        )
-    if sample is None:
-        raise ValueError("a preview needs a sample or statistics")
-    cadence = sample.cadence_seconds
-    spans = training_spans(plan, cadence, rules)
-    training = round(_ends(spans, rules) * sample.rows_per_step / rules.stride)
-    held_back = rules.decoder - 1
-    validation = max(_steps(validation_spans(plan, cadence, rules)) - held_back, 0)
-    return _Counts(
-        about="~",
-        rows=round(_steps(spans) * sample.rows_per_step),
-        servers=sample.servers,
-        coverage=sample.coverage,
-        cadence_seconds=cadence,
-        training=training,
-        validation=round(validation * sample.rows_per_step),
-        per_epoch=min(training, most or training),
-        training_spans=spans,
-        windows_of_block=tuple(span.end - span.start for span in spans),
-        memory=Memory.about(
-            plan,
-            sample.inputs,
-            rules,
-            launch.training.batch_size,
-            cadence_seconds=cadence,
-            servers=sample.servers,
-        ),
+def about_plan(plan: Plan) -> list[str]:
+    """Returns what the listing tells."""
+    files = plan.files()
+    length = timedelta(seconds=usual_seconds(plan.objects))
+    ends = (plan.split.train_end, plan.split.validation_end, len(plan.objects))
+    training, validation, holdout = (
+        len({entry.start for entry in plan.objects[begin:end]})
+        for begin, end in zip((0, *ends), ends, strict=False)
     )
+    return [
+        f"data       {plan.data_uri}, version {plan.manifest_digest[:12]}",
+        f"window     {_text(plan.window.start)} to {_text(plan.window.end)}",
+        f"chunks     {training + validation + holdout:,} of {length} in "
+        f"{_number(len(files), 'object')}, {size_text(sum(entry.size for entry in files))}",
+        f"split      {training:,} training, {validation:,} validation, {holdout:,} holdout chunks",
+    ]
 
 
-def _ends(spans: Iterable[Span], rules: WindowRules) -> int:
-    """Returns the steps at which a window may end: in each stretch of time all but the first."""
-    ends = 0
-    stretch_start = last_end = -1
-    for span in spans:
-        if span.start != last_end:
-            stretch_start = span.start
-        last_end = span.end
-        ends += max(span.end - max(span.start, stretch_start + rules.window - 1), 0)
-    return ends
+def about_counts(
+    plan: Plan, launch: Launch, counts: Counts, *, reading: Reading | None = None
+) -> list[str]:
+    """Returns what the data tells; with `reading`, also how long it takes on this machine.
+
+    Raises ConfigurationError where the memory of this machine cannot be told.
+    """
+    about = "~" if counts.is_estimate else ""
+    model, training, memory = launch.model, launch.training, counts.memory
+    per_epoch = min(counts.windows, training.windows_per_epoch or counts.windows)
+    steps = -(-per_epoch // training.batch_size)
+    drawn = "" if per_epoch == counts.windows else f", {about}{per_epoch:,} of them an epoch"
+    blocks = counts.windows_of_block
+    mixed = same_block_share(blocks, seed=plan.seed, mix_width=plan.mix_width)
+    streamed, once = _epoch_bytes(plan, counts.spans), _bytes(plan, counts.spans)
+    lines = [
+        f"rows       {about}{counts.rows:,} in training, one every {counts.cadence_seconds} s of "
+        f"{about}{_number(counts.servers, 'server')}",
+        f"coverage   {about}{100 * counts.coverage:.1f} % of these servers' steps in training",
+        f"windows    {about}{counts.windows:,} training{drawn}, {about}{counts.validation:,} "
+        f"validation, of {model.encoder_length}+{model.prediction_length} steps",
+        f"epoch      {about}{steps:,} steps of {_number(training.batch_size, 'window')}",
+        f"mixing     {about}{100 * mixed:.1f} % of neighbours in the order are of one "
+        f"block; {about}{100 * full_shuffle_share(blocks):.1f} % in a full shuffle",
+        f"fetch      {size_text(once)} once when all blocks stay; {size_text(streamed)} an epoch "
+        "when they come and go",
+        f"memory     {about}{mebibytes(memory.least)} at least, {about}"
+        f"{mebibytes(memory.recommended)} recommended for training.memoryBudget; with "
+        f"{about}{mebibytes(memory.everything)} each block is read once",
+        f"holds      {_held(launch, counts)}",
+    ]
+    if reading:
+        rate = reading.bytes_per_second
+        first = num_bytes(plan.objects[: plan.split.validation_end]) / rate
+        files = _number(len(plan.files()), "object")
+        lines += [
+            f"time       {duration_text(first)} to read everything once for the statistics; "
+            f"{duration_text(streamed / rate)} for an epoch when blocks come and go",
+            f"measured   {size_text(rate)}/s here, from {reading.objects:,} of {files}"
+            + (": ~ is an estimate from them" if about else "")
+            + "; training itself is not measured",
+        ]
+    return lines
 
 
-def _steps(spans: Iterable[Span]) -> int:
-    return sum(span.end - span.start for span in spans)
+def about_notes(notes: Iterable[str]) -> list[str]:
+    """Returns what was settled by a rule and counted."""
+    return [f"note       {note}" for note in notes]
+
+
+def num_bytes(objects: Sequence[PinnedObject]) -> int:
+    return sum(pinned.size for pinned in objects)
+
+
+def _held(launch: Launch, counts: Counts) -> str:
+    """Returns what this run keeps in memory."""
+    about = "~" if counts.is_estimate else ""
+    everything = f"{about}{mebibytes(counts.memory.everything)}"
+    budget = budget_of(launch.training)
+    if budget is None:
+        return f"{everything}: all blocks stay, whatever that takes (Standard)"
+    whose = "training.memoryBudget"
+    if launch.training.memory_budget is None:
+        whose = "half of what this process may use"
+    if budget >= counts.memory.everything:
+        return f"{everything} of {mebibytes(budget)} ({whose}): all blocks stay"
+    if budget >= counts.memory.least:
+        return f"{about}{mebibytes(budget)} ({whose}): blocks come and go"
+    return f"less than {about}{mebibytes(counts.memory.least)} cannot work"
 
 
 def _epoch_bytes(plan: Plan, spans: Iterable[Span]) -> int:
@@ -167,12 +132,12 @@ def _bytes(plan: Plan, spans: Iterable[Span]) -> int:
     return sum({plan.objects[i].key: plan.objects[i].size for i in indices}.values())
 
 
-def _notes_of(statistics: Statistics | None) -> tuple[str, ...]:
-    return statistics.notes if statistics else ()
-
-
 def _text(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _number(count: int, noun: str) -> str:
+    return counted(count, noun).replace(str(count), f"{count:,}", 1)
 
 
 def size_text(count: float) -> str:

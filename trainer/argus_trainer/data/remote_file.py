@@ -8,7 +8,7 @@ this is for large objects only; small ones come whole from the `Fetcher`.
 import io
 
 from argus_contract.plan import PinnedObject
-from argus_trainer.storage.store import Source
+from argus_trainer.storage.store import ObjectInfo, Source
 
 
 class RemoteFile(io.RawIOBase):
@@ -18,7 +18,7 @@ class RemoteFile(io.RawIOBase):
     source raises.
     """
 
-    def __init__(self, source: Source, pinned: PinnedObject) -> None:
+    def __init__(self, source: Source, pinned: PinnedObject | ObjectInfo) -> None:
         super().__init__()
         self._source, self._pinned = source, pinned
         self._position = 0

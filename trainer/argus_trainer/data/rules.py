@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from argus_contract.data_spec import NO_METRICS, Aggregate, DataRules
+from argus_contract.data_spec import NO_METRICS, Aggregate, DataRules, ServersSpec
 from argus_contract.decimals import value_of
 from argus_trainer.data.schema import CALENDAR, zone_of
 from argus_trainer.errors import ConfigurationError, DataError
@@ -28,8 +28,7 @@ class Rules:
     aggregates: Mapping[str, Aggregate]
     cadence_seconds: int
     """Step onto which rows are gathered; 0 when they are taken as recorded."""
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
+    chosen: ServersSpec
 
     @classmethod
     def of(cls, data: DataRules) -> "Rules":
@@ -50,8 +49,7 @@ class Rules:
             },
             aggregates={column.name: column.aggregate for column in data.columns},
             cadence_seconds=data.cadence_seconds,
-            include=data.servers.include,
-            exclude=data.servers.exclude,
+            chosen=data.servers,
         )
 
     @property
@@ -69,10 +67,7 @@ class Rules:
         names = {name: name for name in columns if name not in sources}
         for name, source in self.own_names.items():
             if source not in columns:
-                raise DataError(
-                    f"{file} has no column {source}, which data.columns makes {name}; it has "
-                    f"{', '.join(columns)}: correct from, or remove the entry"
-                )
+                raise DataError(self._absent(file, name, source, columns))
             if name in names:
                 raise DataError(
                     f"{file}: data.columns makes {source} {name}, and a column {name} is "
@@ -83,6 +78,25 @@ class Rules:
 
     def takes_part(self, server: str) -> bool:
         """Returns whether `data.servers` lets this server take part."""
+        include, exclude = self.chosen.include, self.chosen.exclude
         return (
-            not self.include or any(fnmatchcase(server, pattern) for pattern in self.include)
-        ) and not any(fnmatchcase(server, pattern) for pattern in self.exclude)
+            not include or any(fnmatchcase(server, pattern) for pattern in include)
+        ) and not any(fnmatchcase(server, pattern) for pattern in exclude)
+
+    def _absent(self, file: str, name: str, source: str, columns: Sequence[str]) -> str:
+        """Returns what is wrong with an entry whose column the file does not have."""
+        there = f"it has {', '.join(columns)}"
+        if source != name:
+            return (
+                f"{file} has no column {source}, which data.columns makes {name}; {there}: correct "
+                "from, or remove the entry"
+            )
+        entry = f"data.columns lists {name}"
+        if name in self.factors:
+            entry = f"data.columns.factor of {name} is {self.factors[name]:g}"
+        elif self.aggregates[name] is not Aggregate.MEAN:
+            entry = f"data.columns.aggregate of {name} is {self.aggregates[name]}"
+        return (
+            f"{entry}, and {file} has no column {name}; {there}: correct the name, or say with "
+            "data.columns.from which column it is"
+        )

@@ -1,112 +1,148 @@
-"""A few training objects, spread over time, read as the run would read them.
+"""Objects that are read before a run is: all of them where that is quick, else some chunks.
 
-They show how fast that is on this machine, and stand for the whole where nobody counted yet.
+Everything read gives the statistics of the run, by the code that makes them there. Chunks of a
+sample are whole, as one object of several does not tell what a step has, and lie at equal
+distances. Both go through the run's own survey, so what it refuses is refused here in its words.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import pairwise
 
 from argus_contract.launch import Launch
-from argus_contract.plan import PinnedObject, Plan
-from argus_trainer.data.cadence import cadence_of
-from argus_trainer.data.decode import ChunkFile, Columns
-from argus_trainer.data.fetch import Content
-from argus_trainer.data.inputs import Inputs
-from argus_trainer.data.place import place
-from argus_trainer.data.plan import training_time
+from argus_contract.plan import PinnedObject, Plan, Statistics
+from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.record import ObjectRecord, RecordForm
+from argus_trainer.data.record_pack import Origin
 from argus_trainer.data.rules import Rules
-from argus_trainer.data.schema import calendar_names, measured_inputs
-from argus_trainer.data.windows import SERVER_SHIFT, object_steps
-from argus_trainer.errors import DataError
+from argus_trainer.data.statistics import ODDITIES, make_statistics
+from argus_trainer.data.survey import Survey
 
-NUM_SAMPLED = 8
-"""Objects of a sample: seconds on any store, and enough to see gaps."""
+MOST_QUICK = 400
+"""Objects that are read as a whole: a month of two-hour chunks, some seconds on any store."""
+MOST_SAMPLED = 64
+MOST_BYTES = 64 << 20
+"""Of what is read, unless one chunk alone is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a few training objects show."""
+    """What some chunks show."""
 
-    objects: int
-    bytes: int
-    seconds: float
-    """Of fetching and decoding them one after another, on this machine."""
-    rows: int
-    """Rows that count; another one of the same server and step does not."""
-    servers: int
-    """Names seen in any of them."""
-    rows_per_step: float
-    """Servers that were observed at a step, on average."""
-    cadence_seconds: int
-    inputs: Inputs
-    """What the model would see, by the last object that was read."""
+    read: tuple[PinnedObject, ...]
+    """Entries that were fetched."""
+    form: RecordForm
+    records: Mapping[int, ObjectRecord]
+    """By place in the plan: of all entries of each chunk of the sample."""
+    others: Sequence[str]
+    """Names of some servers that `data.servers` leaves out."""
 
     @property
-    def coverage(self) -> float:
-        """Share of the servers that a step sees."""
-        return self.rows_per_step / self.servers if self.servers else 0.0
+    def notes(self) -> tuple[str, ...]:
+        """What was settled by a rule in the sample alone."""
+        total: Counter[str] = Counter()
+        for record in self.records.values():
+            total.update(record.oddities)
+        told = ((total[name], what) for name, what in ODDITIES.items())
+        return tuple(f"{count} {what}, in the sample" for count, what in told if count)
 
 
-def sample_of(plan: Plan, launch: Launch, fetch: Callable[[PinnedObject], Content]) -> Sample:
-    """Reads a sample of the training part.
+class NothingKept:
+    """In place of records of earlier runs: what is only planned leaves no trace."""
 
-    Raises DataError for an object that is not the pinned one or cannot be decoded, a missing
-    target, and a sample in which no server has two rows.
-    """
-    targets = tuple(target.name for target in launch.model.targets)
+    def look(self, objects: Sequence[PinnedObject]) -> None:
+        return None
+
+    def origin(self, pinned: PinnedObject) -> Origin | None:
+        return None
+
+    def has(self, pinned: PinnedObject, form: RecordForm) -> bool:
+        return False
+
+    def get(self, pinned: PinnedObject, form: RecordForm) -> ObjectRecord | None:
+        return None
+
+    def add(
+        self, pinned: PinnedObject, origin: Origin | None, record: ObjectRecord, form: RecordForm
+    ) -> None:
+        return None
+
+    def write(self, form: RecordForm) -> None:
+        return None
+
+
+def is_quick(plan: Plan) -> bool:
+    """Returns whether all that statistics are made of may be read to plan a run."""
+    objects = plan.objects[: plan.split.validation_end]
+    return len(objects) <= MOST_QUICK and num_bytes(objects) <= MOST_BYTES
+
+
+def whole(plan: Plan, launch: Launch, fetcher: Fetcher) -> Statistics:
+    """Returns the statistics of the run. Raises what making them raises."""
+    return make_statistics(
+        fetcher,
+        plan,
+        launch.data,
+        launch.model,
+        launch.training,
+        cache=NothingKept(),
+        check=lambda: None,
+    )
+
+
+def sample_of(plan: Plan, launch: Launch, fetcher: Fetcher) -> Sample:
+    """Reads a sample of training and validation. Raises what the run's survey raises."""
     rules = Rules.of(launch.data)
-    began = time.monotonic()
-    read: list[tuple[PinnedObject, Columns]] = []
-    for pinned in _spread(plan.objects[: plan.split.train_end]):
-        file = ChunkFile(f"{plan.data_uri}/{pinned.key}", fetch(pinned), rules)
-        present = file.present()
-        metrics = (*measured_inputs(present.numeric, targets, rules.metrics), *targets)
-        columns = file.columns(metrics, status=present.has_status, profile=present.has_profile)
-        read.append((pinned, columns))
-    seconds = time.monotonic() - began
-    cadence = launch.data.cadence_seconds or next(
-        (c for pinned, columns in read if (c := cadence_of(columns, pinned.key))), 0
-    )
-    if not cadence:
-        raise DataError(
-            f"data.uri {plan.data_uri}: no server has two rows in any of {len(read)} objects, so "
-            "the cadence is unknown: set data.cadenceSeconds"
-        )
-    code_of: dict[str, int] = {}
-    seen: list[NDArray[np.int64]] = []
-    steps: set[int] = set()
-    for pinned, columns in read:
-        begin, end = object_steps(pinned, cadence)
-        codes = [code_of.setdefault(name, len(code_of)) for name in columns.servers.values]
-        placed = place(
-            columns, np.array(codes, dtype=np.int64), (begin, end), cadence, len(targets)
-        )
-        seen.append((placed.servers << SERVER_SHIFT) + placed.steps + begin)
-        steps.update(range(begin, end))
-    rows = len(np.unique(np.concatenate(seen)))
+    targets = tuple(target.name for target in launch.model.targets)
+    chunks = chunks_of_plan(plan)
+    chosen = {index for chunk in _chosen(plan, chunks) for index in chunk}
+    indices = sorted(chosen | (_before(chunks, chosen) if rules.cadence_seconds else set()))
+    objects = [plan.objects[index] for index in indices]
+    survey = Survey(fetcher, objects, targets, rules, NothingKept(), check=lambda: None)
+    records = dict(zip(indices, survey.records(), strict=True))
     return Sample(
-        objects=len(read),
-        bytes=sum(pinned.size for pinned, _ in read),
-        seconds=seconds,
-        rows=rows,
-        servers=len(code_of),
-        rows_per_step=rows / len(steps),
-        cadence_seconds=cadence,
-        inputs=Inputs(
-            calendar=calendar_names(training_time(plan)),
-            features=metrics[: -len(targets)],
-            targets=targets,
-            has_status=present.has_status,
-        ),
+        read=tuple(objects),
+        form=survey.form,
+        records={index: record for index, record in records.items() if index in chosen},
+        others=survey.others,
     )
 
 
-def _spread(objects: Sequence[PinnedObject]) -> list[PinnedObject]:
-    """Returns up to NUM_SAMPLED objects at equal distances, the first and the last included."""
-    count = min(NUM_SAMPLED, len(objects))
-    places = sorted({round(i * (len(objects) - 1) / max(count - 1, 1)) for i in range(count)})
-    return [objects[place] for place in places]
+def chunks_of_plan(plan: Plan) -> list[list[int]]:
+    """Returns the places of each chunk's entries, without the holdout, by time."""
+    chunks: list[list[int]] = []
+    for index, pinned in enumerate(plan.objects[: plan.split.validation_end]):
+        if chunks and plan.objects[chunks[-1][0]].start == pinned.start:
+            chunks[-1].append(index)
+        else:
+            chunks.append([index])
+    return chunks
+
+
+def num_bytes(objects: Sequence[PinnedObject]) -> int:
+    """Returns what reading these entries fetches; an object counts once for each of its chunks."""
+    return sum(pinned.size for pinned in objects)
+
+
+def spread(count: int, of: int) -> list[int]:
+    """Returns `count` numbers below `of` at equal distances, the first and the last included."""
+    count = min(count, of)
+    if count == 1:
+        return [of // 2]
+    return [round(place * (of - 1) / (count - 1)) for place in range(count)]
+
+
+def _chosen(plan: Plan, chunks: list[list[int]]) -> list[list[int]]:
+    """Returns as many chunks as may be read; at least one."""
+    for count in range(min(MOST_SAMPLED, len(chunks)), 1, -1):
+        chosen = [chunks[place] for place in spread(count, len(chunks))]
+        objects = [plan.objects[index] for chunk in chosen for index in chunk]
+        if len(objects) <= MOST_SAMPLED and num_bytes(objects) <= MOST_BYTES:
+            return chosen
+    return [chunks[plan.split.train_end * len(chunks) // (2 * plan.split.validation_end)]]
+
+
+def _before(chunks: list[list[int]], chosen: set[int]) -> set[int]:
+    """Returns the entries of the chunks before these: rows gathered onto a grid reach over."""
+    return {index for before, chunk in pairwise(chunks) if chunk[0] in chosen for index in before}

@@ -6,33 +6,33 @@ mask is taken, and the names of servers that training never saw.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from argus_contract.digests import digest_of
 from argus_contract.launch import LaunchData
-from argus_contract.plan import BlockStatistics, FeatureStatistics, Plan, Statistics
+from argus_contract.plan import FeatureStatistics, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.fetch import Fetcher
-from argus_trainer.data.moments import Moments
+from argus_trainer.data.moments import Indices, Moments
 from argus_trainer.data.plan import training_time
+from argus_trainer.data.reasons import Part, some
 from argus_trainer.data.record import ObjectRecord, RecordForm
-from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.scaling import TargetScaling, feature_statistics
 from argus_trainer.data.schema import CALENDAR, calendar_names
-from argus_trainer.data.survey import Survey
+from argus_trainer.data.survey import Kept, Survey
 from argus_trainer.data.vocabulary import Vocabulary
-from argus_trainer.data.window_count import Mask, count_windows
+from argus_trainer.data.window_count import Mask, windows_of_part
 from argus_trainer.data.windows import (
     WindowRules,
     object_steps,
     training_spans,
     validation_spans,
 )
-from argus_trainer.errors import DataError
 
 ODDITIES = {
     "without_time": "rows without a time: left out",
@@ -47,8 +47,6 @@ ODDITIES = {
     "unsorted": "rows that stand behind a newer one of their server: they count all the same",
 }
 """What a note says of rows that a rule settled, by the names of a record's oddities."""
-MOST_NAMES, LONGEST_NAME = 3, 63
-"""Servers that a note names, and characters of a name."""
 
 
 def make_statistics(
@@ -58,7 +56,7 @@ def make_statistics(
     model: ModelSpec,
     training: TrainingSpec,
     *,
-    cache: RecordCache,
+    cache: Kept,
     check: Callable[[], None],
 ) -> Statistics:
     """Returns the statistics of a run. Calls `check`, which may raise, while it waits.
@@ -78,7 +76,7 @@ def make_statistics(
             sliced=pinned.sliced,
         )
     rules = WindowRules.of(model, data, training)
-    return _statistics(plan, data, training, rules, seen)
+    return _statistics(plan, data, training, rules, seen, survey.others)
 
 
 class _Seen:
@@ -115,29 +113,48 @@ class _Seen:
 
 
 def _statistics(
-    plan: Plan, data: LaunchData, training: TrainingSpec, rules: WindowRules, seen: _Seen
+    plan: Plan,
+    data: LaunchData,
+    training: TrainingSpec,
+    rules: WindowRules,
+    seen: _Seen,
+    others: Sequence[str],
 ) -> Statistics:
+    """Raises DataError, which says why, where a part has no window."""
     cadence, vocabulary = seen.form.cadence_seconds, seen.vocabulary
     servers, unseen = vocabulary.trained, vocabulary.unseen
     trained = vocabulary.codes(servers)
-    train, has_window = count_windows(
-        seen.masks, trained, training_spans(plan, cadence, rules), rules
-    )
-    validation, _ = count_windows(
+
+    def part(name: str, codes: Indices, masks: Sequence[Mask]) -> Part:
+        return Part(
+            name=name,
+            uri=plan.data_uri,
+            cadence_seconds=cadence,
+            servers=len(codes),
+            rows=sum(int(np.bitwise_count(mask.observed_SB).sum()) for mask in masks),
+            oddities=seen.oddities,
+            targets=seen.form.targets,
+            chosen=data.servers,
+            others=others,
+        )
+
+    border = plan.split.train_end
+    train, has_window = windows_of_part(
+        part("training", trained, seen.masks[:border]),
         seen.masks,
-        np.concatenate([trained, vocabulary.codes(unseen)]),
-        validation_spans(plan, cadence, rules),
+        trained,
+        partial(training_spans, plan, cadence),
         rules,
     )
-    num_windows = _count(train)
-    for part, windows in (("training", num_windows), ("validation", _count(validation))):
-        if not windows:
-            raise DataError(
-                f"data.uri {plan.data_uri}: the {part} part holds no window of "
-                f"{rules.encoder}+{rules.decoder} steps of {cadence} s without a gap over "
-                f"{rules.max_gap_steps} steps ({len(servers)} servers, {seen.rows} training rows): "
-                "record longer, or lower model.encoderLength and model.predictionLength"
-            )
+    everybody = np.concatenate([trained, vocabulary.codes(unseen)])
+    validation, _ = windows_of_part(
+        part("validation", everybody, seen.masks[border:]),
+        seen.masks,
+        everybody,
+        partial(validation_spans, plan, cadence),
+        rules,
+    )
+    num_windows = sum(block.windows for block in train)
     most = training.windows_per_epoch or num_windows
     measured = [
         feature_statistics(name, seen.features.at([index]))
@@ -165,16 +182,10 @@ def _statistics(
     )
 
 
-def _count(blocks: Iterable[BlockStatistics]) -> int:
-    return sum(block.windows for block in blocks)
-
-
 def _without_window(servers: tuple[str, ...], has_window: NDArray[np.bool_]) -> Iterable[str]:
     without = [name for name, has in zip(servers, has_window, strict=True) if not has]
     if without:
-        names = ", ".join(name[:LONGEST_NAME] for name in without[:MOST_NAMES])
-        more = f" and {len(without) - MOST_NAMES} more" if len(without) > MOST_NAMES else ""
-        yield f"{len(without)} servers without one window in training: {names}{more}"
+        yield f"{len(without)} servers without one window in training: {some(without)}"
 
 
 def _notes(seen: _Seen) -> Iterable[str]:
@@ -185,6 +196,11 @@ def _notes(seen: _Seen) -> Iterable[str]:
         yield (
             f"{len(unseen)} servers of the validation part ({seen.rows_of_unseen} rows) that "
             "training never saw: they have the fleet's scale"
+        )
+    if new := seen.vocabulary.unseen_states:
+        yield (
+            f"{len(new)} states of the validation part that training never saw: unknown to it "
+            f"({some(new)})"
         )
     counts = seen.features.count
     empty = [name for name, count in zip(seen.form.features, counts, strict=True) if not count]

@@ -8,25 +8,49 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
 
 from argus_contract.plan import PinnedObject
 from argus_trainer.data.cadence import cadence_of, check_cadence
 from argus_trainer.data.chunk_reader import ChunkReader, Sources
 from argus_trainer.data.decode import ChunkFile, Columns
 from argus_trainer.data.fetch import LARGE_BYTES, Content, Fetcher
+from argus_trainer.data.reasons import WITHOUT, nobody_chosen
 from argus_trainer.data.record import ObjectRecord, RecordForm, record_of
-from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.record_pack import Origin
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.schema import measured_inputs
 from argus_trainer.data.windows import object_steps
 from argus_trainer.errors import DataError
+from argus_trainer.wording import counted
 
 NUM_DECODERS = 2
 """Objects that are decoded at once: more would hold more rows and gain little. Rows that are
 gathered onto a grid need those of the object before, so there it is one after another."""
 
 Made = tuple[Origin | None, ObjectRecord]
+MOST_OTHERS = 8
+"""Names of servers that are not chosen which are remembered, for an error."""
+
+
+class Kept(Protocol):
+    """Records that were made before, by object (`record_cache`)."""
+
+    def look(self, objects: Sequence[PinnedObject]) -> None: ...
+
+    def origin(self, pinned: PinnedObject) -> Origin | None: ...
+
+    def has(self, pinned: PinnedObject, form: RecordForm) -> bool: ...
+
+    def get(self, pinned: PinnedObject, form: RecordForm) -> ObjectRecord | None: ...
+
+    def add(
+        self, pinned: PinnedObject, origin: Origin | None, record: ObjectRecord, form: RecordForm
+    ) -> None: ...
+
+    def write(self, form: RecordForm) -> None: ...
 
 
 class Survey:
@@ -38,7 +62,7 @@ class Survey:
         objects: Sequence[PinnedObject],
         targets: tuple[str, ...],
         rules: Rules,
-        cache: RecordCache,
+        cache: Kept,
         *,
         check: Callable[[], None],
     ) -> None:
@@ -53,6 +77,7 @@ class Survey:
         sources = Sources(objects, rules)
         self._names = [sources.identity(index) for index in range(len(objects))]
         self._at_hand: dict[int, Content] = {}
+        self._others: dict[str, None] = {}
         self.form = self._form_of(self._first_origin())
         self._reader = ChunkReader(
             fetcher.source.uri,
@@ -63,6 +88,11 @@ class Survey:
             status=self.form.has_status,
             profile=self.form.has_profile,
         )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of some servers that `data.servers` leaves out, of the objects that were read."""
+        return tuple(sorted(self._others))
 
     def records(self) -> Iterator[ObjectRecord]:
         """Yields the record of each object. `check` is called while it waits, and may raise.
@@ -112,24 +142,42 @@ class Survey:
 
     def _first_origin(self) -> Origin:
         """Returns what the first object with rows says; an empty one says nothing."""
+        rows = not_chosen = 0
         for index, pinned in enumerate(self._objects):
             if origin := self._cache.origin(self._names[index]):
                 return origin
             content = self._fetcher.fetch(pinned)
             file = ChunkFile(f"{self._fetcher.source.uri}/{pinned.key}", content, self._rules)
-            if origin := self._origin(file):
+            columns = None
+            if not self._rules.cadence_seconds:
+                columns = file.columns((), status=False, profile=False)
+                self._note_others(columns)
+                rows += len(columns.micros)
+                not_chosen += columns.not_chosen
+            if origin := self._origin(file, columns):
                 self._at_hand[index] = content
                 return origin
             self._check()
+        uri, num_objects = self._fetcher.source.uri, len({o.key for o in self._objects})
+        if not_chosen and not rows:
+            raise DataError(f"data.uri {uri}: {nobody_chosen(self._rules.chosen, self.others)}")
         raise DataError(
-            f"{self._fetcher.source.uri}: no server has two rows in one of "
-            f"{len(self._objects)} chunks, so the cadence is unknown: set data.cadenceSeconds"
+            f"data.uri {uri}: no server has two rows in one of {counted(num_objects, 'object')} "
+            f"({counted(rows, 'row')}), so the cadence is unknown: set data.cadenceSeconds"
         )
+
+    def _note_others(self, columns: Columns) -> None:
+        """Remembers names of servers that are not chosen."""
+        if columns.not_chosen and len(self._others) < MOST_OTHERS:
+            takes_part = self._rules.takes_part
+            names = [name for name in columns.servers.values if not takes_part(name)]
+            self._others.update(dict.fromkeys(names[:MOST_OTHERS]))
 
     def _made(self, index: int, content: Content) -> Made:
         form = self.form
         file = self._reader.open(index, content)
         columns = self._reader.columns(index, file)
+        self._note_others(columns)
         if not self._rules.cadence_seconds:
             check_cadence(columns, file.name, form.cadence_seconds)
         steps = object_steps(self._objects[index], form.cadence_seconds)
@@ -138,10 +186,15 @@ class Survey:
             origin = self._origin(file, columns)
         except DataError:
             origin = None  # a later run that begins with it reads it and says so
+        oddities = dict(record.oddities)
         new = set(origin.features) - set(form.features) if origin else None
         if new:
-            record = replace(record, oddities={**record.oddities, "new_metrics": len(new)})
-        return origin, record
+            oddities["new_metrics"] = len(new)
+        if "without_target" in oddities:
+            missing = np.isnan(columns.values[:, len(form.features) :]).sum(axis=0)
+            names = (f"{WITHOUT}{name}" for name in form.targets)
+            oddities |= {name: int(n) for name, n in zip(names, missing, strict=True) if n}
+        return origin, replace(record, oddities=oddities)
 
     def _origin(self, file: ChunkFile, columns: Columns | None = None) -> Origin | None:
         """Returns what a run that begins with this object has to know; None when it cannot tell."""

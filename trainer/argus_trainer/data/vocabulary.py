@@ -22,6 +22,7 @@ class Vocabulary:
         self.num_trained = 0
         """Codes below it are of servers that training saw."""
         self._states: set[str] = set()
+        self._later_states: set[str] = set()
         # A fleet is the same for many objects: then nothing has to be looked up.
         self._last: tuple[tuple[str, ...], Indices] = ((), np.zeros(0, dtype=np.int64))
         self._last_profiles: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -34,7 +35,9 @@ class Vocabulary:
         if record.servers != self._last[0]:
             codes = [self._codes.setdefault(name, len(self._codes)) for name in record.servers]
             self._last = record.servers, np.array(codes, dtype=np.int64)
-        if is_training:
+        if not is_training:
+            self._later_states.update(record.states)
+        else:
             self.num_trained = len(self._codes)
             self._states.update(record.states)
             told = (record.servers, record.profiles)
@@ -49,6 +52,11 @@ class Vocabulary:
     def states(self) -> tuple[str, ...]:
         """States of the training part, sorted."""
         return tuple(sorted(self._states))
+
+    @property
+    def unseen_states(self) -> tuple[str, ...]:
+        """States of the validation part alone, sorted: a batch shows them as unknown."""
+        return tuple(sorted(self._later_states - self._states))
 
     @property
     def trained(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ half a billion rows); a block is unpacked for some servers at a time.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from argus_contract.plan import BlockStatistics
 from argus_trainer.data.moments import Indices
+from argus_trainer.data.reasons import Part, no_window
 from argus_trainer.data.windows import (
     Span,
     WindowRules,
@@ -51,6 +52,25 @@ def count_windows(
     has_window = np.zeros(len(order), dtype=np.bool_)
     blocks = tuple(_block(masks, row_of_code, has_window, span, rules) for span in spans)
     return blocks, has_window
+
+
+def windows_of_part(
+    part: Part,
+    masks: list[Mask],
+    order: Indices,
+    spans_of: Callable[[WindowRules], Sequence[Span]],
+    rules: WindowRules,
+) -> tuple[tuple[BlockStatistics, ...], NDArray[np.bool_]]:
+    """Returns what `count_windows` does. Raises DataError, which says why, without one window."""
+
+    def count(rules: WindowRules) -> int:
+        blocks, _ = count_windows(masks, order, spans_of(rules), rules)
+        return sum(block.windows for block in blocks)
+
+    found = count_windows(masks, order, spans_of(rules), rules)
+    if not any(block.windows for block in found[0]):
+        raise no_window(part, rules, count)
+    return found
 
 
 def _block(

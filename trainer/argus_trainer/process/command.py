@@ -231,7 +231,7 @@ def _plan(request: "Request") -> None:
     try:
         # A new token would be written for --fresh.
         launch = launch_of(replace(request, fresh=False))
-        show(launch, typer.echo, anew=request.fresh)
+        show(launch, lambda line: typer.echo(in_options(line)), anew=request.fresh)
     except ArgusError as error:
         raise type(error)(in_options(str(error))) from error
 

@@ -43,6 +43,7 @@ _DATA = {
     "split.holdoutPercent": "--holdout-percent",
     "cadenceSeconds": "--cadence",
     "columns": "--map",
+    "columns.from": "--map",
     "columns.factor": "--factor",
     "columns.aggregate": "--aggregate",
     "servers": "--servers",

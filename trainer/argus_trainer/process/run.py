@@ -27,15 +27,17 @@ from argus_trainer.bundle.publish import artifact_of, find_published, reserve_na
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.repins import Repins
 from argus_trainer.checkpoints.run import RunStore
+from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.plan import make_plan
-from argus_trainer.data.preview import preview
+from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
 from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged
 from argus_trainer.process.earlier import metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
+from argus_trainer.process.gpus import check_count, check_gpus
 from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.report import Report
 from argus_trainer.process.server import ProgressServer
@@ -89,10 +91,7 @@ class Journey:
     def go(self) -> None:
         """Goes all the way. Raises ArgusError where it ends early."""
         launch, surroundings = self.launch, self.surroundings
-        if launch.gpus > 1:
-            raise ConfigurationError(
-                f"resourcesPerNode asks for {launch.gpus} GPUs: this trainer uses one, ask for 1"
-            )
+        check_count(launch.gpus)
         stop, storage = surroundings.stop, launch.storage
         # Both must still be written to after a stop was asked for.
         run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
@@ -103,12 +102,9 @@ class Journey:
             return
         stop.check()
         _prepare_environment(exact_gpu=launch.training.deterministic and launch.gpus > 0)
-        if launch.gpus:
-            # torch alone knows, and takes seconds to import: statistics may take an hour.
-            from argus_trainer.process.gpus import check_gpus
-
-            check_gpus(launch.gpus)
-            stop.check()
+        # Before the statistics, which may take an hour.
+        check_gpus(launch.gpus)
+        stop.check()
         ledger = self._ledger = Ledger(
             claims,
             report=self.report,
@@ -125,7 +121,12 @@ class Journey:
         with _way_out_before_training(run_store):
             statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan, pins))
         self.report.data(_data_status(plan, statistics))
-        for line in preview(plan, launch, sample=None, statistics=statistics):
+        counts = exact_counts(plan, launch, statistics)
+        for line in (
+            *about_plan(plan),
+            *about_counts(plan, launch, counts),
+            *about_notes((*plan.notes, *statistics.notes)),
+        ):
             surroundings.say(f"[PLAN] {line}")
         stop.check()
 

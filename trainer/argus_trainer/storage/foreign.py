@@ -7,6 +7,7 @@ absent, refused, or worth another try.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +26,8 @@ from argus_trainer.errors import (
     StorageError,
 )
 from argus_trainer.storage.daemons import Daemons
-from argus_trainer.storage.patience import Patience, never
+from argus_trainer.storage.first_contact import lost_cause
+from argus_trainer.storage.patience import Patience, first_line, never
 from argus_trainer.storage.store import ObjectInfo, ReadOnly, changed, whole_range
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ OBSTORE_SCHEMES = frozenset({"gs", "gcs", "az", "azure", "abfs", "abfss", "adl"}
 _DENIED = (PermissionError, PermissionDeniedError, UnauthenticatedError)
 _REFUSED = (TypeError, ValueError, NotImplementedError, AttributeError, ImportError)
 """What a file system raises that cannot do what it is asked."""
+_STATUS = re.compile(r"status code: (\d{3})")
 _ETAG_FIELDS = ("ETag", "etag", "e_tag", "md5Hash", "generation", "content_md5")
 _TIME_FIELDS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
@@ -64,6 +67,7 @@ class ForeignSource:
         self._options, self._stopping = options, stopping
         self._client = _client(self._uri, options)
         self._requests = Daemons(NUM_CONNECTIONS, "argus-storage")
+        self._has_answered = False
 
     @property
     def uri(self) -> str:
@@ -99,23 +103,31 @@ class ForeignSource:
         )
         while True:
             try:
-                return patience.result(self._requests.submit(call))
+                reply = patience.result(self._requests.submit(call))
             except FileNotFoundError as error:
+                self._has_answered = True
                 raise ObjectNotFound(f"storage: there is no such object: {what}") from error
             except _DENIED as error:
-                raise StorageDenied(
-                    f"storage: access denied: {what}: {error}; check the keys or the service "
-                    "account (storage.serviceAccountName) and what they may do"
-                ) from error
+                raise _denied(what, error) from error
             except _REFUSED as error:
-                raise StorageError(f"storage: refused: {what}: {error}") from error
+                raise StorageError(f"storage: refused: {what}: {first_line(error)}") from error
             except (BaseError, OSError) as error:
+                if _status(error) in (401, 403):
+                    raise _denied(what, error) from error
+                if not self._has_answered and patience.is_first_contact_over:
+                    lost = lost_cause(error, self._uri)
+                    if lost:
+                        raise lost from error
                 patience.pause(error)
+            else:
+                self._has_answered = True
+                return reply
 
 
 class _Obstore:
     def __init__(self, uri: str, options: LaunchStorage) -> None:
         certificates = Path(options.ca_bundle).read_bytes() if options.ca_bundle else None
+        self._uri = uri
         self._store = from_url(
             uri,
             client_options={
@@ -128,9 +140,18 @@ class _Obstore:
         )
 
     def listed(self) -> Iterable[ObjectInfo]:
-        for page in self._store.list():
-            for entry in page:
-                yield ObjectInfo(key=entry["path"], size=entry["size"], etag=_known(entry))
+        try:
+            for page in self._store.list():
+                for entry in page:
+                    yield ObjectInfo(key=entry["path"], size=entry["size"], etag=_known(entry))
+        except BaseError as error:
+            # An empty prefix is an empty listing: it is the bucket that is absent.
+            if _status(error) != 404:
+                raise
+            raise ConfigurationError(
+                f"storage: there is no bucket or container of {self._uri}: create it, or correct "
+                "the address"
+            ) from error
 
     def read(self, key: str) -> tuple[ReadOnly, str]:
         reply = self._store.get(key)
@@ -181,9 +202,22 @@ def _client(uri: str, options: LaunchStorage) -> _Client:
         return _Obstore(uri, options) if scheme in OBSTORE_SCHEMES else _Fsspec(uri)
     except (BaseError, *_REFUSED) as error:
         raise ConfigurationError(
-            f"storage: {uri!r} cannot be opened: {error}; use s3://, gs://, az://, abfs://, a "
-            "folder, or install the fsspec file system of this address"
+            f"storage: {uri!r} cannot be opened: {first_line(error)}; use s3://, gs://, az://, "
+            "abfs://, a folder, or install the fsspec file system of this address"
         ) from error
+
+
+def _denied(what: str, error: Exception) -> StorageDenied:
+    return StorageDenied(
+        f"storage: access denied: {what}: {first_line(error)}; check the keys or the service "
+        "account (storage.serviceAccountName) and what they may do"
+    )
+
+
+def _status(error: Exception) -> int | None:
+    """Returns the HTTP status of a listing's answer, which obstore tells in text alone."""
+    found = _STATUS.search(str(error)) if isinstance(error, BaseError) else None
+    return int(found[1]) if found else None
 
 
 def _known(info: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import structlog
 
 from argus_trainer.errors import Preempted, StorageUnavailable
+from argus_trainer.storage import first_contact
 
 T = TypeVar("T")
 
@@ -43,6 +44,13 @@ class Patience:
         self._failed_since: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
 
+    @property
+    def is_first_contact_over(self) -> bool:
+        """Whether the call has failed for longer than a new pod may need to reach its store."""
+        since = time.monotonic() if self._failed_since is None else self._failed_since
+        enough = min(first_contact.FIRST_CONTACT_SECONDS, self._tolerance_seconds)
+        return time.monotonic() - since >= enough
+
     def result(self, reply: Future[T]) -> T:
         """Returns the reply's result. Raises Preempted (and drops the reply) when stopping."""
         while True:
@@ -69,10 +77,10 @@ class Patience:
         if outage_seconds >= self._tolerance_seconds:
             raise StorageUnavailable(
                 f"storage: no success for {outage_seconds:.0f} s: {self._what}: "
-                f"{failure}; check the endpoint, or raise storage.outageToleranceSeconds "
-                f"({self._tolerance_seconds:.0f})"
+                f"{first_line(failure)}; check the endpoint, or raise "
+                f"storage.outageToleranceSeconds ({self._tolerance_seconds:.0f})"
             ) from failure
-        _log.warning("storage waits", call=self._what, error=str(failure))
+        _log.warning("storage waits", call=self._what, error=first_line(failure))
         end = min(
             now + self._pause * random.uniform(0.5, 1.0),
             self._failed_since + self._tolerance_seconds,
@@ -82,3 +90,8 @@ class Patience:
             if self._stopping():
                 raise Preempted(f"storage: stopped in an outage: {self._what}") from failure
             time.sleep(min(remaining, LOOK_SECONDS))
+
+
+def first_line(failure: Exception) -> str:
+    """Returns what an error says first: some clients add pages of their own insides."""
+    return str(failure).partition("\n")[0]

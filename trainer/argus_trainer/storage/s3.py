@@ -39,6 +39,7 @@ from argus_trainer.storage.credentials import (
     read_credentials,
 )
 from argus_trainer.storage.faults import Fault, fault_of
+from argus_trainer.storage.first_contact import lost_cause
 from argus_trainer.storage.patience import Patience, never
 from argus_trainer.storage.store import ObjectInfo, changed, too_short, whole_range
 
@@ -233,6 +234,8 @@ class S3Store:
                 if fault in (Fault.MISSING_OBJECT, Fault.EXISTS):
                     self._granted.add(operation)
                 failure = self._final(fault, operation, what, error)
+                if failure is None and not self._granted and patience.is_first_contact_over:
+                    failure = lost_cause(error, self._options.endpoint or self._uri)
                 if failure is not None:
                     raise failure from error
                 patience.pause(error)
