@@ -198,7 +198,7 @@ class Usage(Model):
     gpu_seconds: int
     """GPUs asked for times the seconds in which pods held them."""
     queued_seconds: int
-    """Seconds from creation to the first start of a trainer."""
+    """Seconds from creation, or the end of a suspension, to the first start of a trainer."""
     training_seconds: int
     """Seconds in which a trainer ran."""
     lost_gpu_seconds: Annotated[int, Field(alias="lostGPUSeconds")]

@@ -70,7 +70,7 @@ class Executor:
             job = found
         except Refused as error:
             return replace(observed, refusal=_refusal(create, error))
-        self._children.put_job(job)
+        self._children.put(job)
         jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
         return replace(observed, now=self._clock(), jobs=(*jobs, job))
 

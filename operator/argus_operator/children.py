@@ -8,11 +8,10 @@ must not be lost because its pod was deleted quickly.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from argus_operator.views import JobView, Key, PodView
+from argus_operator.views import JobView, Key, Listed, PodView
 
 Child = TypeVar("Child", JobView, PodView)
 
@@ -46,35 +45,6 @@ class _Kind(Generic[Child]):
         if not known:
             self.by_run.pop(child.key, None)
 
-    def correct(
-        self,
-        listed: Iterable[Child],
-        version: int,
-        namespace: str | None,
-        drop: Callable[[Child], None],
-    ) -> set[Key]:
-        """Takes a whole list made at `version`; `drop` is called for what is not in it any more.
-
-        Returns the runs for which it was news.
-        """
-        children = list(listed)
-        news = {child.key for child in children if self.put(child)}
-        for child in self._absent_from({c.uid for c in children}, version, namespace):
-            drop(child)
-            news.add(child.key)
-        return news
-
-    def _absent_from(self, listed: set[str], version: int, namespace: str | None) -> list[Child]:
-        """Returns what stood here before a list was made, and is not in the list."""
-        return [
-            child
-            for known in self.by_run.values()
-            for child in known.values()
-            if child.uid not in listed
-            and child.resource_version <= version
-            and namespace in (None, child.key.namespace)
-        ]
-
 
 class Children:
     """The cache; the owner of every rule about which picture is newer."""
@@ -85,24 +55,46 @@ class Children:
         self._gone: OrderedDict[str, PodView] = OrderedDict()
         """Last pictures of deleted pods, by uid, oldest deletion first."""
 
-    def put_job(self, job: JobView) -> bool:
-        """Returns whether this picture of the Job was news."""
-        return self._jobs.put(job)
+    def put(self, child: JobView | PodView) -> bool:
+        """Returns whether this picture was news."""
+        if isinstance(child, JobView):
+            return self._jobs.put(child)
+        return self._pods.put(child)
 
-    def put_pod(self, pod: PodView) -> bool:
-        """Returns whether this picture of the pod was news."""
-        return self._pods.put(pod)
-
-    def drop_job(self, job: JobView) -> None:
-        self._jobs.drop(job)
-
-    def drop_pod(self, pod: PodView) -> None:
-        """Forgets a deleted pod, but for its last picture if its trainer had started."""
-        if pod.started:
-            self._gone[pod.uid] = replace(pod, gone=True)
+    def drop(self, child: JobView | PodView) -> None:
+        """Forgets what was deleted, but for the last picture of a pod whose trainer had started."""
+        if isinstance(child, JobView):
+            self._jobs.drop(child)
+            return
+        if child.started:
+            self._gone[child.uid] = replace(child, gone=True)
             while len(self._gone) > MAX_GONE_PODS:
                 self._gone.popitem(last=False)
-        self._pods.drop(pod)
+        self._pods.drop(child)
+
+    def correct(self, listed: Listed, namespace: str | None) -> set[Key]:
+        """Takes the whole list of a namespace (None: of all).
+
+        Returns the runs for which it was news.
+        """
+        news = {child.key for child in listed.children if self.put(child)}
+        for child in self._absent_from(listed, namespace):
+            self.drop(child)
+            news.add(child.key)
+        return news
+
+    def _absent_from(self, listed: Listed, namespace: str | None) -> list[JobView | PodView]:
+        """Returns what stood here before a list was made, and is not in the list."""
+        kind = self._jobs if listed.kind is JobView else self._pods
+        uids = {child.uid for child in listed.children}
+        return [
+            child
+            for known in kind.by_run.values()
+            for child in known.values()
+            if child.uid not in uids
+            and child.resource_version <= listed.version
+            and namespace in (None, child.key.namespace)
+        ]
 
     def forget(self, key: Key) -> None:
         """Forgets the last pictures of a run that is gone or has ended."""
@@ -119,18 +111,3 @@ class Children:
         found = [*self._pods.by_run.get(key, {}).values()]
         found += [pod for pod in self._gone.values() if pod.key == key]
         return tuple(sorted(found, key=lambda pod: (pod.created, pod.name)))
-
-    def correct_jobs(
-        self, listed: Iterable[JobView], version: int, namespace: str | None
-    ) -> set[Key]:
-        """Takes the whole list of a namespace (None: of all), made at this version.
-
-        Returns the runs for which it was news.
-        """
-        return self._jobs.correct(listed, version, namespace, self.drop_job)
-
-    def correct_pods(
-        self, listed: Iterable[PodView], version: int, namespace: str | None
-    ) -> set[Key]:
-        """Does the same with pods: one that is gone leaves its last picture (`drop_pod`)."""
-        return self._pods.correct(listed, version, namespace, self.drop_pod)

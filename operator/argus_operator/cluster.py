@@ -13,7 +13,17 @@ from kubernetes.aio import client, config
 
 from argus_contract import names
 from argus_operator.errors import ApiUnreachable, NotFound, api_error
-from argus_operator.views import JobView, Key, PodView, Raw, RunView, read_job, read_pod, read_run
+from argus_operator.views import (
+    JobView,
+    Key,
+    Listed,
+    PodView,
+    Raw,
+    RunView,
+    read_job,
+    read_pod,
+    read_run,
+)
 
 CHUNK = 500
 """Objects in one page of a list."""
@@ -86,15 +96,17 @@ class Cluster:
         raw, _ = await self._list(f"{where}/{names.PLURAL}", accept=_METADATA_ONLY)
         return [Key(run["metadata"]["namespace"], run["metadata"]["name"]) for run in raw]
 
-    async def list_jobs(self, namespace: str | None) -> tuple[list[JobView], int]:
-        """Returns all our Jobs and the version of the list."""
+    async def list_jobs(self, namespace: str | None) -> Listed:
+        """Returns all our Jobs."""
         raw, version = await self._list(_jobs(namespace), labelSelector=OWN_CHILDREN)
-        return [job for entry in raw if (job := read_job(entry))], version
+        jobs = tuple(job for entry in raw if (job := read_job(entry)))
+        return Listed(kind=JobView, children=jobs, version=version)
 
-    async def list_pods(self, namespace: str | None) -> tuple[list[PodView], int]:
-        """Returns all our pods and the version of the list."""
+    async def list_pods(self, namespace: str | None) -> Listed:
+        """Returns all our pods."""
         raw, version = await self._list(_pods(namespace), labelSelector=OWN_CHILDREN)
-        return [pod for entry in raw if (pod := read_pod(entry))], version
+        pods = tuple(pod for entry in raw if (pod := read_pod(entry)))
+        return Listed(kind=PodView, children=pods, version=version)
 
     async def list_warnings(self, namespace: str, uid: str) -> list[Raw]:
         """Returns the warning events about one object."""

@@ -78,18 +78,18 @@ def register(
     async def job_changed(event: Any, **_: Any) -> None:
         if job := read_job(event["object"]):
             if event["type"] == "DELETED":
-                children.drop_job(job)
+                children.drop(job)
             else:
-                children.put_job(job)
+                children.put(job)
             queue.add(job.key)
 
     @kopf.on.event(*_POD, registry=registry)
     async def pod_changed(event: Any, **_: Any) -> None:
         if pod := read_pod(event["object"]):
             if event["type"] == "DELETED":
-                children.drop_pod(pod)
+                children.drop(pod)
             else:
-                children.put_pod(pod)
+                children.put(pod)
             queue.add(pod.key)
 
     return registry

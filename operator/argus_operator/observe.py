@@ -62,7 +62,7 @@ class Observer:
         job = observed.jobs[-1] if observed.jobs else None
         if job and job.end:
             for pod in await self._cluster.list_pods_of(key):
-                self._children.put_pod(pod)
+                self._children.put(pod)
             observed = replace(observed, pods=self._children.pods(key))
         own = tuple(p for p in observed.pods if job and p.owner_uid == job.uid)
         await self._poll(own, observed)
@@ -83,7 +83,7 @@ class Observer:
         if name and not any(job.name == name for job in known):
             job = await self._cluster.get_job(run.key, name)
             if job:
-                self._children.put_job(job)
+                self._children.put(job)
                 known = self._children.jobs(run.key)
         return tuple(job for job in known if job.owner_uid == run.uid)
 

@@ -14,6 +14,7 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.errors import OperatorError
 from argus_operator.queue import WorkQueue
+from argus_operator.views import Key, Listed
 
 INTERVAL_SECONDS = 600.0
 GRACE_SECONDS = 5.0
@@ -42,8 +43,8 @@ class Resync:
     async def fill(self) -> None:
         """The first pass: everything is news. Raises errors of `errors.py`."""
         for namespace in self._namespaces:
-            self._children.correct_jobs(*await self._cluster.list_jobs(namespace), namespace)
-            self._children.correct_pods(*await self._cluster.list_pods(namespace), namespace)
+            for listed in await self._children_of(namespace):
+                self._children.correct(listed, namespace)
             await self._enqueue_runs(namespace)
 
     async def run(self) -> None:
@@ -60,11 +61,10 @@ class Resync:
         """One pass: lists, waits for events that are on their way, and compares."""
         missed = 0
         for namespace in self._namespaces:
-            jobs = await self._cluster.list_jobs(namespace)
-            pods = await self._cluster.list_pods(namespace)
+            lists = await self._children_of(namespace)
             await asyncio.sleep(grace)
-            news = self._children.correct_jobs(*jobs, namespace)
-            news |= self._children.correct_pods(*pods, namespace)
+            corrected = [self._children.correct(listed, namespace) for listed in lists]
+            news = set[Key]().union(*corrected)
             for key in news:
                 self._queue.add(key)
             missed += len(news)
@@ -72,6 +72,12 @@ class Resync:
         self.passes_with_missed_news = self.passes_with_missed_news + 1 if missed else 0
         if missed:
             _log.warning("resync found what no event told", runs=missed)
+
+    async def _children_of(self, namespace: str | None) -> tuple[Listed, ...]:
+        return (
+            await self._cluster.list_jobs(namespace),
+            await self._cluster.list_pods(namespace),
+        )
 
     async def _enqueue_runs(self, namespace: str | None) -> None:
         for key in await self._cluster.list_runs(namespace):

@@ -147,6 +147,16 @@ class PodView(ChildView):
         return not (self.gone or self.exit or self.phase in ("Succeeded", "Failed"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """All children of one kind, as one list of the API server showed them."""
+
+    kind: type[JobView] | type[PodView]
+    children: tuple[JobView | PodView, ...]
+    version: int
+    """resourceVersion at which the list was made."""
+
+
 def read_time(text: object) -> datetime | None:
     """Reads a metav1.Time or MicroTime."""
     return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None

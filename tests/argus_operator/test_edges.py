@@ -20,7 +20,16 @@ from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Re
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.status import StatusWriter, differs
-from argus_operator.views import JobView, Key, PodView, read_job, read_pod, read_run, read_status
+from argus_operator.views import (
+    JobView,
+    Key,
+    Listed,
+    PodView,
+    read_job,
+    read_pod,
+    read_run,
+    read_status,
+)
 
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 LABELS = {names.LABEL_RUN_NAME: "edge", names.LABEL_COMPONENT: "trainer"}
@@ -40,6 +49,10 @@ def raw_pod(version: int = 7, uid: str = "p", **status: Any) -> dict[str, Any]:
         "spec": {"nodeName": "node-1"},
         "status": status,
     }
+
+
+def listed_pods(version: int, *pods: PodView) -> Listed:
+    return Listed(kind=PodView, children=pods, version=version)
 
 
 def test_a_pods_end_is_read_with_its_last_words(build: Any) -> None:
@@ -116,8 +129,8 @@ def test_the_newer_picture_wins_whichever_source_it_comes_from() -> None:
     old, new = read_pod(raw_pod(5)), read_pod(raw_pod(9, phase="Running"))
     assert old is not None
     assert new is not None
-    assert children.put_pod(new)
-    assert not children.put_pod(old)
+    assert children.put(new)
+    assert not children.put(old)
     assert children.pods(new.key)[0].phase == "Running"
 
 
@@ -125,9 +138,9 @@ def test_what_was_seen_deleted_does_not_come_back_from_an_older_list() -> None:
     children = Children()
     pod = read_pod(raw_pod(5))
     assert pod is not None
-    children.put_pod(pod)
-    children.drop_pod(pod)
-    assert children.correct_pods([pod], 6, None) == set()
+    children.put(pod)
+    children.drop(pod)
+    assert children.correct(listed_pods(6, pod), None) == set()
     assert children.pods(pod.key) == ()
 
 
@@ -141,7 +154,7 @@ def test_the_last_picture_of_a_deleted_pod_stays_until_the_run_is_forgotten() ->
     ]
     pod = read_pod(raw_pod(5, containerStatuses=statuses))
     assert pod is not None
-    children.drop_pod(pod)
+    children.drop(pod)
     (kept,) = children.pods(pod.key)
     assert kept.gone
     assert kept.exit is not None
@@ -154,10 +167,20 @@ def test_a_list_drops_what_is_absent_but_neither_newer_nor_of_other_namespaces()
     pods = [read_pod(raw_pod(version, uid)) for version, uid in ((5, "old"), (50, "new"))]
     for pod in pods:
         assert pod is not None
-        children.put_pod(pod)
-    assert children.correct_pods([], 10, "another-namespace") == set()
-    assert children.correct_pods([], 10, "team") == {Key("team", "edge")}
+        children.put(pod)
+    assert children.correct(listed_pods(10), "another-namespace") == set()
+    assert children.correct(listed_pods(10), "team") == {Key("team", "edge")}
     assert [pod.uid for pod in children.pods(Key("team", "edge"))] == ["new"]
+
+
+def test_a_list_says_nothing_about_children_of_another_kind(scene: Any) -> None:
+    children = Children()
+    (job,) = scene.job().observed.jobs
+    children.put(job)
+    assert children.correct(listed_pods(10), None) == set()
+    assert children.jobs(job.key) == (job,)
+    assert children.correct(Listed(kind=JobView, children=(), version=10), None) == {job.key}
+    assert children.jobs(job.key) == ()
 
 
 @pytest.mark.parametrize(

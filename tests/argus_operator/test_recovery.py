@@ -11,7 +11,7 @@ from argus_operator.errors import ApiUnreachable, api_error
 from argus_operator.health import MAX_WAIT_SECONDS, ailment
 from argus_operator.queue import WorkQueue
 from argus_operator.resync import Resync
-from argus_operator.views import JobView, Key, PodView
+from argus_operator.views import JobView, Key, Listed, PodView
 from argus_operator.workers import work
 
 A, B = Key("team", "a"), Key("team", "b")
@@ -28,11 +28,11 @@ class Listing:
     async def list_runs(self, namespace: str | None) -> list[Key]:
         return self.runs
 
-    async def list_jobs(self, namespace: str | None) -> tuple[list[JobView], int]:
-        return self.jobs, self.version
+    async def list_jobs(self, namespace: str | None) -> Listed:
+        return Listed(kind=JobView, children=tuple(self.jobs), version=self.version)
 
-    async def list_pods(self, namespace: str | None) -> tuple[list[PodView], int]:
-        return [], self.version
+    async def list_pods(self, namespace: str | None) -> Listed:
+        return Listed(kind=PodView, children=(), version=self.version)
 
 
 def make_resync(listing: Any, queue: WorkQueue, children: Children) -> Resync:

@@ -2,7 +2,8 @@
 
 Attempts that fell out of the last ten are still counted: their share is what the old
 total had beyond the attempts that the status then listed. An attempt that still runs
-counts up to the trainer's last report, so that the total moves only with news.
+counts up to the trainer's last report, so that the total moves only with news. GPUs may
+change while a run is suspended: only what was added since is multiplied by those of now.
 """
 
 from collections.abc import Iterable
@@ -12,12 +13,14 @@ from argus_contract.status import ArgusTrainingJobStatus, Attempt, Usage
 from argus_operator.decision import Draft
 from argus_operator.job import count_gpus
 from argus_operator.observed import Observed
+from argus_operator.policies.suspension import resumed_at
 
 
 def account(observed: Observed, draft: Draft) -> Draft:
-    if draft.status.start_time is None:
-        return draft
     before, now = observed.run.status, draft.status
+    waited_until = now.start_time or (now.completion_time if draft.over else None)
+    if waited_until is None:
+        return draft
     listed = {attempt.number for attempt in now.attempts}
     dropped = [attempt for attempt in before.attempts if attempt.number not in listed]
     earlier = (
@@ -26,15 +29,26 @@ def account(observed: Observed, draft: Draft) -> Draft:
     seconds = max(0, earlier) + _seconds(before, dropped) + _seconds(now, now.attempts)
     resources = now.resolved.resources_per_node if now.resolved else None
     gpus = count_gpus(resources) if resources else 0
-    queued = (draft.status.start_time - observed.run.created).total_seconds()
+    known = before.usage or Usage(
+        gpu_seconds=0,
+        queued_seconds=_queued(observed, waited_until),
+        training_seconds=0,
+        lost_gpu_seconds=0,
+    )
     lost = now.disruptions.lost_gpu_seconds if now.disruptions else 0
     usage = Usage(
-        gpu_seconds=seconds * gpus,
-        queued_seconds=max(0, int(queued)),
+        gpu_seconds=known.gpu_seconds + (seconds - known.training_seconds) * gpus,
+        queued_seconds=known.queued_seconds,
         training_seconds=seconds,
         lost_gpu_seconds=lost,
     )
     return draft.with_status(usage=usage)
+
+
+def _queued(observed: Observed, until: datetime) -> int:
+    """Returns the seconds before the first start in which the run was free to start."""
+    since = resumed_at(observed) or observed.run.created
+    return max(0, int((until - since).total_seconds()))
 
 
 def _seconds(status: ArgusTrainingJobStatus, attempts: Iterable[Attempt]) -> int:
