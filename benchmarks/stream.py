@@ -108,6 +108,9 @@ class Ear:
     def saved(self, manifest: StepManifest) -> None:
         pass
 
+    def saving(self, trouble: str | None) -> None:
+        pass
+
     @property
     def seconds(self) -> float:
         return self.ended - self.began
@@ -202,7 +205,7 @@ def epoch(run: Run, dataset: Dataset, fabric: Fabric) -> tuple[Ear, dict[str, to
         check=lambda: None,
         listener=ear,
     )
-    saver = Saver(_kept, durable=None)
+    saver = Saver(_kept, durable=None, tolerance_seconds=0)
     try:
         training.run(saver, Pace(every_chunks=1 << 30, period_seconds=1e9))
     finally:
