@@ -48,7 +48,10 @@ class Log:
         """Has structlog's lines said here too."""
         before = structlog.get_config()
         structlog.configure(
-            processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer()],
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.dev.ConsoleRenderer(colors=False),
+            ],
             logger_factory=lambda *_: _Voice(self.say),
         )
         try:

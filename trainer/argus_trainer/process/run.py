@@ -80,6 +80,7 @@ def _run(journey: "Journey") -> int:
             surroundings.say(traceback.format_exc().rstrip())
     surroundings.stop.answer()
     journey.leave(end)
+    journey.drop()
     if server:
         server.close()
     return end.exit_code
@@ -175,7 +176,6 @@ class Journey:
             if self._has_left:
                 return
             self._has_left = True
-            self._watchdog.close()
             # What follows is for people: it must not wait through another outage.
             self.surroundings.stop.hurry()
             if end.message:
@@ -213,6 +213,12 @@ class Journey:
             )
         self.leave(end)
         return end.exit_code
+
+    def drop(self) -> None:
+        """Ends what would outlive the run in this process."""
+        self._watchdog.close()
+        if self._traces:
+            self._traces.close()
 
     def _leave_stuck(self, silent_seconds: float) -> None:
         """Saves what there is and leaves, in place of a main thread that makes no step."""

@@ -53,6 +53,11 @@ class Traces:
             except (ArgusError, OSError) as error:
                 self._log.say(f"[RUN] Log and curves are not uploaded: {error}")
 
+    def close(self) -> None:
+        """Removes what was written on this machine."""
+        if self.curves:
+            self.curves.close()
+
     def _upload_log(self, key: str) -> None:
         num_said = self._log.num_said
         if num_said != self._num_said:
