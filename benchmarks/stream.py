@@ -108,9 +108,6 @@ class Ear:
     def saved(self, manifest: StepManifest) -> None:
         pass
 
-    def saving(self, trouble: str | None) -> None:
-        pass
-
     @property
     def seconds(self) -> float:
         return self.ended - self.began
@@ -205,7 +202,7 @@ def epoch(run: Run, dataset: Dataset, fabric: Fabric) -> tuple[Ear, dict[str, to
         check=lambda: None,
         listener=ear,
     )
-    saver = Saver(_kept, durable=None, tolerance_seconds=0)
+    saver = Saver(_kept, durable=None)
     try:
         training.run(saver, Pace(every_chunks=1 << 30, period_seconds=1e9))
     finally:

@@ -59,9 +59,6 @@ class Ear:
     def saved(self, manifest):
         pass
 
-    def saving(self, trouble):
-        pass
-
 
 def course_of(fleet, **changes):
     fields = {
@@ -115,7 +112,7 @@ class Shelf:
 
 
 def run(training, shelf=None, **pace):
-    saver = Saver((shelf or Shelf()).save, durable=None, tolerance_seconds=0)
+    saver = Saver((shelf or Shelf()).save, durable=None)
     fields = NO_SAVES | pace
     try:
         return training.run(saver, Pace(**fields))

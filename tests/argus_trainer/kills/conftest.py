@@ -122,9 +122,6 @@ class Life:
     def saved(self, manifest: Any) -> None:
         self.goes_on()
 
-    def saving(self, trouble: str | None) -> None:
-        self.goes_on()
-
 
 class _StopOfLife(Stop):
     def __init__(self, life: Life) -> None:

@@ -1,4 +1,4 @@
-"""The kill matrix at length: `make soak`. Each point alone, and kills without end, on both fleets."""
+"""The kill matrix at length (`make soak`): each point alone, and kills without end."""
 
 import random
 

@@ -232,6 +232,7 @@ class Attempt:
             lambda snapshot: steps.save(claim, _to_save(snapshot)),
             durable=loaded.manifest if loaded else None,
             tolerance_seconds=self._launch.storage.outage_tolerance_seconds,
+            tell=narrator.saving,
             afterwards=lambda: self._traces.upload_if_due(claim.number),
         )
         checkpoint = self._launch.checkpoint

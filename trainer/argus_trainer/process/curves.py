@@ -62,9 +62,6 @@ class Curves:
     def saved(self, manifest: StepManifest) -> None:
         pass
 
-    def saving(self, trouble: str | None) -> None:
-        pass
-
     def written(self) -> list[Path]:
         """Writes what is new, returns the files. Imports TensorBoard: seconds, the first time."""
         with self._lock:

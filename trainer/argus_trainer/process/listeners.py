@@ -30,7 +30,3 @@ class Listeners:
     def saved(self, manifest: StepManifest) -> None:
         for listener in self._listeners:
             listener.saved(manifest)
-
-    def saving(self, trouble: str | None) -> None:
-        for listener in self._listeners:
-            listener.saving(trouble)

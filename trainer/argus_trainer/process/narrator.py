@@ -104,6 +104,7 @@ class Narrator:
         )
 
     def saving(self, trouble: str | None) -> None:
+        """Told again and again: what keeps states from becoming durable, or None."""
         now = time.monotonic()
         if trouble and (self._trouble is None or now - self._trouble_said_at >= STEP_LINE_SECONDS):
             self._trouble_said_at = now

@@ -61,6 +61,3 @@ class Listener(Protocol):
 
     def saved(self, manifest: StepManifest) -> None:
         """A state became durable."""
-
-    def saving(self, trouble: str | None) -> None:
-        """Told at each chance to save: what keeps states from becoming durable, or None."""

@@ -386,7 +386,6 @@ class Training:
         if manifest := saver.collect():
             pace.uploaded(saver.cpu_seconds)
             self._listener.saved(manifest)
-        self._listener.saving(saver.trouble())
         if not saver.is_busy and pace.is_due(self._chunks, began, failing=saver.is_failing):
             saver.start(self.snapshot())
             pace.saved(self._chunks, began, cost_seconds=time.monotonic() - began)

@@ -26,7 +26,7 @@ LONG_SECONDS = 15.0
 """An upload that takes longer is told to people."""
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     return None
 
 
@@ -38,14 +38,19 @@ class Saver:
         save: Save,
         *,
         durable: StepManifest | None,
-        tolerance_seconds: float,
+        tolerance_seconds: float = 0.0,
+        tell: Callable[[str | None], None] = _nothing,
         afterwards: Callable[[], None] = _nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`afterwards` is called in the saving thread after each background save."""
+        """`tell` is told at each `collect` what keeps states from becoming durable, or None.
+
+        `afterwards` is called in the saving thread after each background save.
+        """
         self._save = save
         self._durable = durable
         self._tolerance_seconds = tolerance_seconds
+        self._tell = tell
         self._afterwards = afterwards
         self._clock = clock
         self._kept: Snapshot | None = None
@@ -81,15 +86,8 @@ class Saver:
 
         Raises what the upload raised, StorageUnavailable only once it is no longer tolerated.
         """
-        if self._upload is None or not self._upload.done():
-            return None
-        upload, self._upload = self._upload, None
-        try:
-            manifest = upload.result()
-        except StorageUnavailable as error:
-            self._failed(error)
-            return None
-        self._failing_since = self._failure = None
+        manifest = self._ended()
+        self._tell(self.trouble())
         return manifest
 
     def trouble(self) -> str | None:
@@ -145,6 +143,18 @@ class Saver:
     def close(self) -> None:
         """Waits for an upload on its way; its error, if any, no longer matters."""
         self._thread.shutdown(wait=True)
+
+    def _ended(self) -> StepManifest | None:
+        if self._upload is None or not self._upload.done():
+            return None
+        upload, self._upload = self._upload, None
+        try:
+            manifest = upload.result()
+        except StorageUnavailable as error:
+            self._failed(error)
+            return None
+        self._failing_since = self._failure = None
+        return manifest
 
     def _upload_and_go_on(self, snapshot: Snapshot) -> StepManifest:
         began = time.thread_time()
