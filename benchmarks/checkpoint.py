@@ -36,6 +36,7 @@ from argus_contract.launch import (
     LaunchStorage,
 )
 from argus_contract.spec import ModelSpec, TrainingSpec
+from argus_trainer.process.stop import block_signals
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
 from benchmarks.report import emit
@@ -122,7 +123,15 @@ def started(what: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "benchmarks.checkpoint", what]
     pipe = subprocess.PIPE
     environment = {**os.environ, "GOMP_SPINCOUNT": "10000"}
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+    # Before the libraries start threads of their own, which would take a signal.
+    with subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
+        env=environment,
+        preexec_fn=block_signals,
+    ) as process:
         yield process
         process.kill()
 

@@ -299,10 +299,22 @@ NewRun = Callable[..., SmallRun]
 @pytest.fixture
 def new_run(fleet: LaunchData, tmp_path: Path) -> NewRun:
     """Returns a function that makes a run in a new folder: `new_run("name", epochs=3)`."""
+    return runs_below(tmp_path, fleet)
+
+
+@pytest.fixture(scope="session")
+def calm(fleet: LaunchData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the run that nothing disturbs comes to."""
+    run = runs_below(tmp_path_factory.mktemp("calm"), fleet)("calm")
+    assert run.live().ended
+    return run.outcome()
+
+
+def runs_below(folder: Path, fleet: LaunchData) -> NewRun:
     targets = ("cpu_user_pct",) if fleet.window.start else ("cpu_user_pct", "load_average")
 
     def make(name: str, *, epochs: int = 2, **training: Any) -> SmallRun:
-        place = tmp_path / name
+        place = folder / name
         return SmallRun(
             place=place,
             launch=Launch(

@@ -37,14 +37,6 @@ def in_chains(new_run, points, signal, calm, **changes):
         number += 1
 
 
-@pytest.fixture
-def calm(new_run):
-    run = new_run("calm")
-    life = run.live()
-    assert life.ended
-    return run.outcome()
-
-
 @pytest.mark.parametrize("fleet", ["generated"], indirect=True)
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_kill_after_any_step_changes_no_bit(new_run, calm, point, signal):

@@ -24,15 +24,14 @@ PLACES = (
 
 @pytest.mark.parametrize(("number", "code"), [(15, ExitCode.PREEMPTED), (9, -9)])
 def test_processes_that_are_killed_come_to_the_model_of_the_injected_lives(
-    new_run, processes, number, code
+    new_run, processes, calm, number, code
 ):
-    calm, run = new_run("calm"), new_run("killed")
-    assert calm.live().ended
+    run = new_run("killed")
     for place in PLACES:
         assert processes.exit_code(run, at={**place, "signal": number}) == code
     assert processes.exit_code(run) == ExitCode.OK
-    expected, found = calm.outcome(), run.published()
-    assert found == {name: expected[name] for name in found}
+    found = run.published()
+    assert found == {name: calm[name] for name in found}
     reason = EndReason.PREEMPTED if number == 15 else EndReason.LOST
     reasons = [end.reason for end in run.ends()]
     assert reasons == [*[reason] * len(PLACES), EndReason.COMPLETED]

@@ -10,22 +10,15 @@ SIGNALS = ("SIGTERM", "SIGKILL")
 NUM_KILLS = 300
 
 
-@pytest.fixture
-def calm(new_run):
-    run = new_run("calm", epochs=3)
-    assert run.live().ended
-    return run.outcome()
-
-
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("kind", ["step", "store"])
 def test_a_kill_at_any_single_point_changes_no_bit(new_run, calm, point, kind, signal):
     """Every step, and every call of the store in every save of a whole run."""
-    counted = new_run("counted", epochs=3)
+    counted = new_run("counted")
     life = counted.live()
     total = calm["step"] if kind == "step" else len(life.store_points)
     for number in range(1, total + 1):
-        run = new_run(f"{kind}-{number}", epochs=3)
+        run = new_run(f"{kind}-{number}")
         # How far the training is when a state is on its way differs a little from run to run.
         run.live(point(kind, number), signal)
         while not run.lives[-1].ended:
@@ -35,8 +28,8 @@ def test_a_kill_at_any_single_point_changes_no_bit(new_run, calm, point, kind, s
 
 def test_hundreds_of_kills_in_a_row_change_no_bit(new_run, point):
     epochs = 60
-    calm = new_run("calm", epochs=epochs)
-    assert calm.live().ended
+    undisturbed = new_run("undisturbed", epochs=epochs)
+    assert undisturbed.live().ended
     run, dice, kills = new_run("unlucky", epochs=epochs), random.Random(300), 0
     while kills < NUM_KILLS:
         done = max((step for life in run.lives for step in life.ids_of_step), default=0)
@@ -47,4 +40,4 @@ def test_hundreds_of_kills_in_a_row_change_no_bit(new_run, point):
     assert kills == NUM_KILLS
     while not run.live().ended:
         pass
-    assert run.outcome() == calm.outcome()
+    assert run.outcome() == undisturbed.outcome()

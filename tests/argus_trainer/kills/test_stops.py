@@ -47,9 +47,8 @@ PUBLISHING = (
 )
 
 
-def test_a_stop_is_honoured_wherever_it_comes(new_run, processes):
-    calm, run = new_run("calm"), new_run("stopped")
-    assert calm.live().ended
+def test_a_stop_is_honoured_wherever_it_comes(new_run, processes, calm):
+    run = new_run("stopped")
     for place in PLANNING:
         assert stopped(processes, run, place) == ExitCode.PREEMPTED
     for place in TRAINING:
@@ -59,8 +58,8 @@ def test_a_stop_is_honoured_wherever_it_comes(new_run, processes):
         code = stopped(processes, run, place)
         # Once the record of the model stands, the run is over whatever comes.
         assert code == (ExitCode.OK if "publish" in place["name"] else ExitCode.PREEMPTED)
-    expected, found = calm.outcome(), run.published()
-    assert found == {name: expected[name] for name in found}
+    found = run.published()
+    assert found == {name: calm[name] for name in found}
     ends = run.ends()
     assert [end.reason for end in ends[:-1]] == [EndReason.PREEMPTED] * (len(ends) - 1)
     assert sum(end.lost_seconds for end in ends) == 0
