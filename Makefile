@@ -52,11 +52,15 @@ test: verify test-unit test-cluster ## Verify, then all tests
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
-	$(PYTHON) -m pytest -q -m "not cluster"
+	$(PYTHON) -m pytest -q -m "not cluster and not soak"
 
 .PHONY: test-cluster
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
 	$(PYTHON) -m pytest -q -m cluster tests/cluster
+
+.PHONY: soak
+soak: .venv/.stamp ## Long kill and crash-point runs
+	$(PYTHON) -m pytest -q -m soak
 
 # --- benchmarks: a table, and one JSON object as the last line; kept in benchmarks/results ---
 
@@ -67,6 +71,10 @@ bench-loader: .venv/.stamp ## Samples/s of the data engine against the stock loa
 .PHONY: bench-stream
 bench-stream: .venv/.stamp ## First epoch from an S3 server against the same from memory
 	@$(PYTHON) -m benchmarks.stream
+
+.PHONY: bench-checkpoint
+bench-checkpoint: .venv/.stamp ## What saving, stopping and resuming cost
+	@$(PYTHON) -m benchmarks.checkpoint
 
 .PHONY: bench-plan
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks

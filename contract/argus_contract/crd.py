@@ -38,8 +38,9 @@ FROZEN_FIELDS = (
     ("output",),
     ("terminationGracePeriodSeconds",),
 )
-"""Fields that may not change. `backoffLimit` and `checkpoint.periodSeconds` may: they take
-effect on the next Job of the run; limits and times that the operator watches, at once."""
+"""Fields that may not change. `backoffLimit`, `progressDeadlineSeconds` and
+`checkpoint.periodSeconds` may: they take effect on the next Job of the run; limits and times that
+the operator watches, at once."""
 
 SUSPENDED_FIELDS = ("resourcesPerNode", "scheduling")
 """Fields that may change while the run is suspended, and only then."""

@@ -59,3 +59,5 @@ class Launch(Model):
     output: LaunchOutput
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs that the pod asked for; more than are visible ends the run with exit 78."""
+    progress_deadline_seconds: Annotated[int, Field(ge=1)] = 1800
+    """Seconds without a step after which the trainer ends itself with exit 71."""

@@ -1,7 +1,8 @@
 """Keys of the objects in the bucket, relative to the checkpoint or the output prefix.
 
-Nothing but `CURRENT` is ever overwritten; every "only one may win" is a PUT with
-`If-None-Match: *`.
+Nothing that is decided by is ever overwritten; every "only one may win" is a PUT with
+`If-None-Match: *`. What only people read may be: `CURRENT`, and the log and the curves of a claim,
+which only the process with that claim writes.
 """
 
 import re
@@ -15,6 +16,7 @@ FINAL = "final.json"
 CLAIMS = "claims/"
 STEPS = "steps/"
 REPINS = "repins/"
+TENSORBOARD = "tensorboard/"
 RECORDS = "stats/"
 """Below the checkpoint prefix itself: statistics of objects, shared by its runs."""
 PUBLISHED = "published/"
@@ -39,6 +41,21 @@ def claim(number: int) -> str:
 def claim_end(number: int) -> str:
     """Key of the record of how that claim ended."""
     return f"{CLAIMS}{number:06d}-end.json"
+
+
+def claim_log(number: int) -> str:
+    """Key of the newest MiB of what that claim's process said; only that process writes it."""
+    return f"{CLAIMS}{number:06d}.log"
+
+
+def claim_dump(number: int) -> str:
+    """Key of what made the training of that claim diverge."""
+    return f"{CLAIMS}{number:06d}-diverged.json"
+
+
+def claim_tensorboard(number: int) -> str:
+    """Prefix of TensorBoard's files of that claim; only its process writes them."""
+    return f"{TENSORBOARD}{number:06d}/"
 
 
 def claim_number(key: str) -> tuple[int, bool] | None:

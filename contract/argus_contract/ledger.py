@@ -39,6 +39,34 @@ class ClaimEnd(Model):
     message: Annotated[str | None, Field(max_length=1024)] = None
 
 
+class Divergence(Model):
+    """What replays a divergence: the batch, and the state before it.
+
+    A trainer that goes on from `state` meets the batch next.
+    """
+
+    contract_version: int = CONTRACT_VERSION
+    number: int
+    """Of the claim."""
+    part: str
+    """training or validation."""
+    epoch: int
+    """From 0."""
+    step_of_epoch: int
+    """From 0."""
+    step: int
+    """Steps done before it."""
+    seed: int
+    """Of the step's randomness."""
+    loss: str
+    gradient_norm: str | None = None
+    """Absent in validation."""
+    window_ids: tuple[int, ...]
+    """Of the batch; in validation, of the first batch whose loss is not finite."""
+    state: StepId | None = None
+    """The saved state before it; absent when it could not be saved."""
+
+
 class Repin(Model):
     """An object that changed after the plan and was taken as it is (`data.onChange: Repin`).
 

@@ -295,6 +295,11 @@ class ArgusTrainingJobSpec(Model):
     """Where the finished model goes."""
     termination_grace_period_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
     """Seconds between SIGTERM and SIGKILL of the trainer. Default 120."""
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=604800)] = 1800
+    """Seconds without a step after which the trainer takes itself for stuck: it saves what it can
+    and ends with exit 71, which counts against backoffLimit. A step is one of training or of
+    validation. Never sooner than a minute after storage.outageToleranceSeconds. A change takes
+    effect on the next Job of the run. Default 1800."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """Crashes that are retried; preemptions never count. Default 3."""
     max_disruptions: Annotated[int, Field(ge=0, le=10_000)] = 50

@@ -190,6 +190,10 @@ class Attempt(Model):
     """Training time after its last durable step."""
     message: Annotated[str | None, Field(max_length=1024)] = None
     """What it said at the end."""
+    log_uri: str | None = None
+    """Address of the newest MiB of its log, once it stands in the bucket."""
+    tensorboard_uri: str | None = None
+    """Address of its TensorBoard files, once they stand in the bucket."""
 
 
 class Usage(Model):

@@ -137,4 +137,5 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
             existing_bundle_policy=spec.output.existing_bundle_policy,
         ),
         gpus=count_gpus(resolved.resources_per_node),
+        progress_deadline_seconds=spec.progress_deadline_seconds,
     )

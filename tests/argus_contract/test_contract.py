@@ -144,6 +144,7 @@ def test_what_changes_the_model_changes_the_key(changed: dict[str, Any]) -> None
     [
         {"checkpoint": {"periodSeconds": 7}},
         {"backoffLimit": 9},
+        {"progressDeadlineSeconds": 900},
         {"image": "another:one"},
         {"imagePullPolicy": "Always", "imagePullSecrets": [{"name": "a"}]},
         {"scheduling": {"priorityClassName": "low"}},

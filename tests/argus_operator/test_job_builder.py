@@ -97,7 +97,7 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
         "onChange": "Repin",
     }
     training = {"epochs": 7, "memoryBudget": "2Gi", "windowStride": 5, "windowsPerEpoch": 99}
-    scene.spec(data=data, training=training)
+    scene.spec(data=data, training=training, progressDeadlineSeconds=900)
     environment = {entry["name"]: entry for entry in container(make(scene))["env"]}
     told = environment["ARGUS_LAUNCH"]["value"]
     assert "$$(HOME)/$$5" in told, "Kubernetes expands $(HOME) and writes $ for $$"
@@ -110,6 +110,7 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
     assert (launch.namespace, launch.name) == build.key
     assert launch.training.epochs == 7
     assert launch.gpus == 2
+    assert launch.progress_deadline_seconds == 900
     assert launch.storage.endpoint == "http://s3:9000"
     assert launch.storage.credentials_directory == names.CREDENTIALS_DIRECTORY
     assert launch.checkpoint.uri == "s3://bucket/checkpoints"

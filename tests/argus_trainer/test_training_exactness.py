@@ -10,10 +10,11 @@ import torch
 from argus_contract.layout import StepId
 from argus_contract.ledger import StepManifest, TensorFile
 from argus_contract.spec import ModelSpec
-from argus_trainer.errors import DataError, DivergedError, Preempted, StorageUnavailable
+from argus_trainer.errors import DataError, DivergedError, Preempted
 from argus_trainer.model.network import build_network
 from argus_trainer.process.device import make_fabric
 from argus_trainer.training.course import Course
+from argus_trainer.training.divergence import BatchDiverged
 from argus_trainer.training.loop import Training, best_tensors
 from argus_trainer.training.pace import Pace
 from argus_trainer.training.saver import Saver
@@ -227,23 +228,41 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_is_never_saved(toy_flee
         validation_batches = toy_fleet.validation_batches
 
         def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[object]:
-            for step, batch in enumerate(toy_fleet.training_batches(epoch, first_step)):
+            batches = toy_fleet.training_batches(epoch, first_step)
+            for step, batch in enumerate(batches, first_step):
                 if step == 3:
                     batch.x["encoder_cont"][0, 0, 0] = float("inf")
                 yield batch
 
-    shelf = Shelf()
-    with pytest.raises(DivergedError, match=r"step 4.*learningRate"):
-        run(training_of(toy_fleet, source=Broken()), shelf, every_chunks=1)
+    shelf, training = Shelf(), training_of(toy_fleet, source=Broken())
+    with pytest.raises(BatchDiverged, match=r"step 4.*learningRate") as told:
+        run(training, shelf, every_chunks=1)
     assert shelf.saved
     assert all(torch.isfinite(t).all() for s in shelf.saved for t in s.tensors.values())
+    # The state before the batch and its ids are left: whoever goes on from it meets it again.
+    shelf.save(training.snapshot())
+    second = training_of(toy_fleet, source=Broken())
+    second.restore(shelf.saved[-1])
+    with pytest.raises(BatchDiverged) as again:
+        run(second)
+    batch, same = told.value.batch, again.value.batch
+    assert (batch.part, batch.state.step_of_epoch) == ("training", 3)
+    assert batch.window_ids.tolist() == same.window_ids.tolist()
+    assert len(batch.window_ids) == toy_fleet.BATCH
+    assert (batch.seed, batch.state.step) == (same.seed, same.state.step)
 
 
-def test_a_state_that_is_not_finite_is_not_taken(toy_fleet):
-    training = training_of(toy_fleet)
+def test_a_state_that_is_not_finite_is_never_saved(toy_fleet):
+    training, shelf = training_of(toy_fleet), Shelf()
     next(iter(training._plain_network.parameters())).data[0] = float("nan")
+    saver = Saver(shelf.save, durable=None, tolerance_seconds=60)
     with pytest.raises(DivergedError, match="not finite"):
-        training.snapshot()
+        saver.save_now(training.snapshot())
+    saver.start(training.snapshot())
+    saver.close()
+    with pytest.raises(DivergedError, match="not finite"):
+        saver.collect()
+    assert not shelf.saved
 
 
 def test_max_steps_ends_inside_an_epoch_with_a_validation(toy_fleet):
@@ -301,10 +320,17 @@ def test_the_chain_depends_on_the_order_of_windows():
     assert chain("", one) != chain("", one[::-1])
 
 
-def test_an_error_of_a_background_save_surfaces_in_the_training(toy_fleet):
-    class Broken(Shelf):
-        def save(self, snapshot):
-            raise StorageUnavailable("gone")
+def test_a_validation_that_is_not_finite_names_the_batch(toy_fleet):
+    class Broken:
+        training_batches = toy_fleet.training_batches
 
-    with pytest.raises(StorageUnavailable):
-        run(training_of(toy_fleet), Broken(), every_chunks=1)
+        def validation_batches(self) -> Iterator[object]:
+            for number, batch in enumerate(toy_fleet.validation_batches()):
+                if number == 1:
+                    batch.y[0][0, 0] = float("nan")
+                yield batch
+
+    with pytest.raises(BatchDiverged, match="validation loss nan") as told:
+        run(training_of(toy_fleet, source=Broken()))
+    assert told.value.batch.part == "validation"
+    assert told.value.batch.window_ids.tolist() == toy_fleet.validation[toy_fleet.BATCH :]

@@ -5,7 +5,7 @@ final state in the bucket, so an attempt that dies while publishing is repeated 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,10 +13,11 @@ from lightning.fabric import Fabric
 from pytorch_forecasting import TimeSeriesDataSet
 from pytorch_forecasting.models import TemporalFusionTransformer
 
+from argus_contract import layout
 from argus_contract.digests import digest_of
 from argus_contract.launch import Launch
 from argus_contract.layout import StepId
-from argus_contract.ledger import Claim, Final
+from argus_contract.ledger import Claim, Divergence, Final
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import TrainerPhase
 from argus_trainer.bundle.content import BundleContent, Outcome
@@ -31,6 +32,7 @@ from argus_trainer.data.reference import fitted_dataset
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import (
+    ArgusError,
     ConfigurationError,
     Preempted,
     StorageError,
@@ -39,14 +41,19 @@ from argus_trainer.errors import (
 from argus_trainer.model.interpolation import interpolate_exactly
 from argus_trainer.model.network import QUANTILES, build_network, full_state, network_arguments
 from argus_trainer.process import device
+from argus_trainer.process.curves import Curves
 from argus_trainer.process.ledger import Ledger
+from argus_trainer.process.listeners import Listeners
 from argus_trainer.process.narrator import Narrator
 from argus_trainer.process.report import Report
 from argus_trainer.process.surroundings import Surroundings
+from argus_trainer.process.traces import Traces
+from argus_trainer.storage.records import write_new
 from argus_trainer.storage.store import Source, Store
 from argus_trainer.training.course import Course
+from argus_trainer.training.divergence import BatchDiverged
 from argus_trainer.training.loop import Training, best_tensors
-from argus_trainer.training.pace import Pace
+from argus_trainer.training.pace import RETRY_SECONDS, Pace
 from argus_trainer.training.saver import Saver
 from argus_trainer.training.state import Finish, Snapshot, TrainingState, read_state
 
@@ -67,7 +74,10 @@ class Attempt:
         run_store: Store,
         output: Store,
         pins: Pins | None,
+        traces: Traces,
+        beat: Callable[[], None],
     ) -> None:
+        """`beat` is called after each part of a step."""
         self._launch = launch
         self._surroundings = surroundings
         self._stop = surroundings.stop
@@ -78,6 +88,8 @@ class Attempt:
         self._run_store = run_store
         self._output = output
         self._pins = pins
+        self._traces = traces
+        self._beat = beat
         rules = WindowRules.of(launch.model, launch.data, launch.training)
         memory = Memory.of(plan, statistics, rules, launch.training.batch_size)
         self._dataset = Dataset(
@@ -187,13 +199,14 @@ class Attempt:
             checkpoint_uri=self._run_store.uri,
             resumed_from_step=loaded.id.step if loaded else None,
         )
+        curves = self._traces.curves = Curves()
         training = Training(
             network=network,
             source=self._dataset,
             course=course,
             fabric=fabric,
-            check=self._stop.check,
-            listener=narrator,
+            check=self._check_part,
+            listener=Listeners(narrator, curves),
         )
         if loaded:
             state = read_state(loaded.state)
@@ -218,16 +231,24 @@ class Attempt:
         saver = self._saver = Saver(
             lambda snapshot: steps.save(claim, _to_save(snapshot)),
             durable=loaded.manifest if loaded else None,
+            tolerance_seconds=self._launch.storage.outage_tolerance_seconds,
+            tell=narrator.saving,
+            afterwards=lambda: self._traces.upload_if_due(claim.number),
         )
         checkpoint = self._launch.checkpoint
         pace = Pace(every_chunks=checkpoint.every_chunks, period_seconds=checkpoint.period_seconds)
         try:
             state = training.run(saver, pace)
-            manifest = saver.save_now(training.snapshot())
+            manifest = saver.save_last(
+                training.snapshot(), wait=lambda: self._stop.pause(RETRY_SECONDS)
+            )
             narrator.saved(manifest)
         except Preempted:
             self._stop.answer()
             self._save_before_leaving(saver, training, narrator)
+            raise
+        except BatchDiverged as error:
+            self._dump(claim, error, saver, training)
             raise
         finally:
             saver.close()
@@ -251,6 +272,42 @@ class Attempt:
                 f"saved: {error}"
             ) from error
         self._surroundings.say(f"[CHECKPOINT] Saved at step {training.state.step} before leaving")
+
+    def _dump(self, claim: Claim, error: BatchDiverged, saver: Saver, training: Training) -> None:
+        """Leaves what replays the batch: the state before it, and its place. Best effort."""
+        batch, key = error.batch, layout.claim_dump(claim.number)
+        state: StepId | None = None
+        try:
+            state = saver.save_now(training.snapshot()).id
+        except ArgusError as reason:
+            self._surroundings.say(f"[RUN] The state before it is not saved: {reason}")
+        norm = batch.gradient_norm
+        try:
+            write_new(
+                self._run_store,
+                key,
+                Divergence(
+                    number=claim.number,
+                    part=batch.part,
+                    epoch=batch.state.epoch,
+                    step_of_epoch=batch.state.step_of_epoch,
+                    step=batch.state.step,
+                    seed=batch.seed,
+                    loss=str(batch.loss),
+                    gradient_norm=None if norm is None else str(norm),
+                    window_ids=tuple(batch.window_ids.tolist()),
+                    state=state,
+                ),
+            )
+        except ArgusError as reason:
+            self._surroundings.say(f"[RUN] {key} is not written: {reason}")
+        else:
+            self._surroundings.say(f"[RUN] {self._run_store.uri}/{key} names the batch")
+
+    def _check_part(self) -> None:
+        """A part of a step is done."""
+        self._beat()
+        self._stop.check()
 
     def _publish(
         self,

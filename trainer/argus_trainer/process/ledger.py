@@ -9,11 +9,13 @@ from datetime import datetime
 
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim
-from argus_contract.status import EndReason
+from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.errors import ArgusError
 from argus_trainer.process.ends import End
 from argus_trainer.process.report import Report
+from argus_trainer.process.traces import with_traces
+from argus_trainer.storage.store import Store
 
 
 class Ledger:
@@ -22,6 +24,7 @@ class Ledger:
     def __init__(
         self,
         claims: Claims,
+        store: Store,
         *,
         report: Report,
         gpus: int,
@@ -31,6 +34,7 @@ class Ledger:
         say: Callable[[str], None],
     ) -> None:
         self.claims = claims
+        self._store = store
         self._report = report
         self._gpus = gpus
         self._pod = pod
@@ -39,6 +43,7 @@ class Ledger:
         self._say = say
         self._claim: Claim | None = None
         self._has_ended = False
+        self._is_unrecorded = False
         self._one_at_a_time = threading.Lock()
 
     def claim(self, *, resumed: StepId | None) -> Claim:
@@ -48,9 +53,23 @@ class Ledger:
                 pod=self._pod, node=self._node, now=self._clock(), resumed=resumed
             )
             self._report.claimed(
-                self._claim.number, self.claims.attempts(), self.claims.disruptions(self._gpus)
+                self._claim.number, self._attempts(), self.claims.disruptions(self._gpus)
             )
         return self._claim
+
+    @property
+    def number(self) -> int | None:
+        """Number of the claim, once there is one."""
+        return self._claim.number if self._claim else None
+
+    def tell(self) -> None:
+        """Reports the ledger as it stands in the bucket, as far as that can be read."""
+        if self._claim is None or self._is_unrecorded:
+            return
+        try:
+            self._report.ledger(self._attempts(), self.claims.disruptions(self._gpus))
+        except ArgusError as error:
+            self._say(f"[RUN] The ledger cannot be read: {error}")
 
     def end(self, end: End, *, last_durable: StepId | None, lost_seconds: float) -> None:
         """Records how the attempt ended. A second call does nothing.
@@ -72,6 +91,39 @@ class Ledger:
                     lost_seconds=round(lost_seconds),
                     message=end.message,
                 )
-                self._report.ledger(self.claims.attempts(), self.claims.disruptions(self._gpus))
             except ArgusError as error:
                 self._say(f"[RUN] The end of attempt {self._claim.number} is not recorded: {error}")
+                self._is_unrecorded = True
+                self._tell_unrecorded(self._claim.number, end, round(lost_seconds))
+
+    def _attempts(self) -> tuple[Attempt, ...]:
+        return with_traces(self.claims.attempts(), self._store)
+
+    def _tell_unrecorded(self, number: int, end: End, lost_seconds: int) -> None:
+        """Reports an end that the bucket does not know: the last words still reach the operator."""
+        report, now = self._report.newest, self._clock()
+        before = report.disruptions or Disruptions(count=0, lost_seconds=0, lost_gpu_seconds=0)
+        attempts = tuple(
+            attempt.model_copy(
+                update={
+                    "end": now,
+                    "end_reason": end.reason,
+                    "exit_code": int(end.exit_code),
+                    "lost_seconds": lost_seconds,
+                    "message": end.message,
+                }
+            )
+            if attempt.number == number
+            else attempt
+            for attempt in report.attempts
+        )
+        disruptions = before
+        if end.reason in DISRUPTIVE:
+            disruptions = Disruptions(
+                count=before.count + 1,
+                lost_seconds=before.lost_seconds + lost_seconds,
+                lost_gpu_seconds=before.lost_gpu_seconds + lost_seconds * self._gpus,
+                last_reason=end.reason,
+                last_time=now,
+            )
+        self._report.ledger(attempts, disruptions)

@@ -40,6 +40,8 @@ class Narrator:
         self._recent: deque[StepDone] = deque(maxlen=NUM_RECENT_STEPS)
         self._validation_seconds = 0.0
         self._said_at = time.monotonic()
+        self._trouble: str | None = None
+        self._trouble_said_at = 0.0
 
     def resumed(self, state: TrainingState, saved_at: datetime) -> None:
         """The training goes on from a saved state."""
@@ -100,6 +102,16 @@ class Narrator:
                 resumed_from_step=self._resumed_from_step,
             )
         )
+
+    def saving(self, trouble: str | None) -> None:
+        """Told again and again: what keeps states from becoming durable, or None."""
+        now = time.monotonic()
+        if trouble and (self._trouble is None or now - self._trouble_said_at >= STEP_LINE_SECONDS):
+            self._trouble_said_at = now
+            self._say(f"[CHECKPOINT] {trouble}")
+        if trouble or self._trouble:
+            self._report.message(trouble)
+        self._trouble = trouble
 
     def _tell(self, state: TrainingState) -> None:
         self._report.progress(self._progress(state), _metrics(state))

@@ -51,6 +51,10 @@ class Report:
     def metrics(self, metrics: tuple[Metric, ...]) -> None:
         self._put(metrics=metrics)
 
+    def message(self, message: str | None) -> None:
+        """Sets the sentence for people."""
+        self._put(message=message[:MAX_MESSAGE_LENGTH] if message else None)
+
     def saved(self, checkpoint: Checkpoint) -> None:
         self._put(checkpoint=checkpoint)
 

@@ -34,14 +34,17 @@ from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
-from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged
+from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged, StuckError
 from argus_trainer.process.earlier import metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.gpus import check_count, check_gpus
 from argus_trainer.process.ledger import Ledger
+from argus_trainer.process.log import Log
 from argus_trainer.process.report import Report
 from argus_trainer.process.server import ProgressServer
 from argus_trainer.process.surroundings import Surroundings
+from argus_trainer.process.traces import Traces, with_traces
+from argus_trainer.process.watchdog import Watchdog, deadline_of, stacks
 from argus_trainer.storage.open import open_source, open_store
 from argus_trainer.storage.store import Source, Store
 from argus_trainer.wording import counted
@@ -55,7 +58,13 @@ SURVEY_BYTES = 32 << 20
 
 def run(launch: Launch, surroundings: Surroundings) -> int:
     """Runs `launch` to its end and returns the exit code. Raises nothing."""
-    journey = Journey(launch, surroundings)
+    log = Log(surroundings.say, surroundings.clock)
+    with log.hears_libraries():
+        return _run(Journey(launch, replace(surroundings, say=log.say), log))
+
+
+def _run(journey: "Journey") -> int:
+    surroundings = journey.surroundings
     surroundings.stop.on_no_answer(journey.leave_for_stuck_thread)
     server: ProgressServer | None = None
     try:
@@ -68,9 +77,10 @@ def run(launch: Launch, surroundings: Surroundings) -> int:
     except Exception as error:
         end = end_of(error)
         if end.reason is EndReason.CRASHED:
-            traceback.print_exc()
+            surroundings.say(traceback.format_exc().rstrip())
     surroundings.stop.answer()
     journey.leave(end)
+    journey.drop()
     if server:
         server.close()
     return end.exit_code
@@ -79,9 +89,16 @@ def run(launch: Launch, surroundings: Surroundings) -> int:
 class Journey:
     """One run in this process: its stores, its report and its place in the ledger."""
 
-    def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+    def __init__(self, launch: Launch, surroundings: Surroundings, log: Log) -> None:
+        """`surroundings.say` says lines to `log`."""
         self.launch = launch
         self.surroundings = surroundings
+        self._log = log
+        self._traces: Traces | None = None
+        self._watchdog = Watchdog(
+            deadline_of(launch.progress_deadline_seconds, launch.storage.outage_tolerance_seconds),
+            self._leave_stuck,
+        )
         self.report = Report(launch.run_key, surroundings.clock)
         self._ledger: Ledger | None = None
         self._attempt: Attempt | None = None
@@ -105,8 +122,10 @@ class Journey:
         # Before the statistics, which may take an hour.
         check_gpus(launch.gpus)
         stop.check()
+        traces = self._traces = Traces(run_store, self._log)
         ledger = self._ledger = Ledger(
             claims,
+            store=run_store,
             report=self.report,
             gpus=launch.gpus,
             pod=surroundings.pod,
@@ -145,7 +164,10 @@ class Journey:
             run_store=run_store,
             output=output,
             pins=pins,
+            traces=traces,
+            beat=self._watchdog.beat,
         )
+        self._watchdog.start()
         self._attempt.run()
 
     def leave(self, end: End) -> None:
@@ -154,6 +176,8 @@ class Journey:
             if self._has_left:
                 return
             self._has_left = True
+            # What follows is for people: it must not wait through another outage.
+            self.surroundings.stop.hurry()
             if end.message:
                 end = replace(end, message=self.surroundings.wording(end.message))
             if self._ledger:
@@ -163,9 +187,12 @@ class Journey:
                     last_durable=attempt.last_durable if attempt else None,
                     lost_seconds=attempt.unsaved_seconds if attempt else 0.0,
                 )
-            self.report.ended(end.reason, end.message)
             if end.message:
                 self.surroundings.say(f"[RUN] {end.reason}: {end.message}")
+            if self._ledger and self._traces and self._ledger.number is not None:
+                self._traces.upload(self._ledger.number)
+                self._ledger.tell()
+            self.report.ended(end.reason, end.message)
             self._write_last_words()
 
     def leave_for_stuck_thread(self) -> int:
@@ -187,6 +214,28 @@ class Journey:
         self.leave(end)
         return end.exit_code
 
+    def drop(self) -> None:
+        """Ends what would outlive the run in this process."""
+        self._watchdog.close()
+        if self._traces:
+            self._traces.close()
+
+    def _leave_stuck(self, silent_seconds: float) -> None:
+        """Saves what there is and leaves, in place of a main thread that makes no step."""
+        self.surroundings.stop.hurry()
+        for stack in stacks():
+            self.surroundings.say(stack)
+        message = (
+            f"no step for {silent_seconds:.0f} s: the log shows where each thread was; raise "
+            "progressDeadlineSeconds if a step may take that long"
+        )
+        try:
+            if self._attempt:
+                self._attempt.save_kept()
+        except ArgusError as error:
+            message += f"; the newest state is not saved: {error}"
+        self.leave(end_of(StuckError(message)))
+
     def _write_last_words(self) -> None:
         path = self.surroundings.termination_path
         try:
@@ -203,7 +252,8 @@ class Journey:
             return False
         self.report.published(artifact_of(output, record), already=True)
         self.report.metrics(metrics_of(output, run_store, record))
-        self.report.ledger(claims.attempts(), claims.disruptions(launch.gpus))
+        attempts = with_traces(claims.attempts(), run_store)
+        self.report.ledger(attempts, claims.disruptions(launch.gpus))
         if launch.output.existing_bundle_policy is ExistingBundlePolicy.FAIL:
             raise ConfigurationError(
                 f"AlreadyPublished: this very run published {output.uri}/{record.bundle}; change "

@@ -52,8 +52,13 @@ class Stop:
 
     def request(self) -> None:
         """Asks for a stop, as the first signal does."""
-        self._asked_at = time.monotonic()
+        self.hurry()
         self._asked.set()
+
+    def hurry(self) -> None:
+        """Ends waits for stores soon (`overdue`), without asking for a stop."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
 
     def requested(self) -> bool:
         return self._asked.is_set()
@@ -67,6 +72,11 @@ class Stop:
         """Raises Preempted if a stop was asked for."""
         if self._asked.is_set():
             raise Preempted("stopped by a signal: start the run again to go on from here")
+
+    def pause(self, seconds: float) -> None:
+        """Passes the time. Raises Preempted as soon as a stop is asked for."""
+        self._asked.wait(seconds)
+        self.check()
 
     def answer(self) -> None:
         """Says that the main thread is on its way out: nobody needs to act in its place."""

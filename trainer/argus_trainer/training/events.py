@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from argus_contract.ledger import StepManifest
 from argus_trainer.training.state import TrainingState
 
@@ -13,11 +15,17 @@ class StepDone:
 
     state: TrainingState
     """After the step."""
-    num_windows: int
+    loss: float
+    window_ids: np.ndarray
+    """[B] int64."""
     seconds: float
     """Wall time of the step, with the wait for its data."""
     wait_seconds: float
     """Part of it in which the model waited for data."""
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.window_ids)
 
 
 @dataclass(frozen=True, kw_only=True)

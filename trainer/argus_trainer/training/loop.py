@@ -5,7 +5,8 @@ and randomness follow from (seed, epoch, step), and batches are asked for by pos
 training that is dropped after any step and restored from the state before it repeats the
 same bits (on the same CPU, build and number of threads).
 
-A stop is noticed between the parts of a step; a step that is not complete leaves no trace.
+A stop is noticed between the parts of a step; a step that is not complete leaves no trace. A step
+whose loss is not finite is not completed either: the weights stay those before it.
 """
 
 import math
@@ -15,6 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
@@ -22,10 +24,11 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from argus_trainer.data.batch import Batch
-from argus_trainer.errors import DataError, DivergedError
+from argus_trainer.errors import DataError
 from argus_trainer.model.loss import LossParts, batch_loss
 from argus_trainer.model.network import own_tensors, predict
 from argus_trainer.training.course import Course
+from argus_trainer.training.divergence import BatchDiverged, BrokenBatch
 from argus_trainer.training.events import EpochDone, Listener, StepDone
 from argus_trainer.training.moments import moments_of, set_moments
 from argus_trainer.training.pace import Pace
@@ -44,8 +47,8 @@ GRADIENT_NORM = 0.1
 PLATEAU_PATIENCE = 4
 PLATEAU_FACTOR = 0.5
 STOPPING_PATIENCE = 8
-SLOW_STEP_SECONDS = 1.0
-"""Beyond it a stop may find the training inside a step: a host snapshot is kept after each."""
+SLOW_STEP_SECONDS = 2.0
+"""Beyond it a stop may find the training inside a long call: a host snapshot is kept after each."""
 
 
 class Source(Protocol):
@@ -73,7 +76,7 @@ class Training:
         check: Callable[[], None],
         listener: Listener,
     ) -> None:
-        """`check` is called between the parts of a step and may raise to stop."""
+        """`check` is called after each part of a step, never while one is awaited; it may raise."""
         # Fused: the plain form walks hundreds of small parameters one by one, in Python.
         self._optimizer = Adam(network.parameters(), lr=course.learning_rate, fused=True)
         self._network, self._fabric_optimizer = fabric.setup(network, self._optimizer)
@@ -95,7 +98,7 @@ class Training:
         return self._state
 
     def snapshot(self) -> Snapshot:
-        """Returns the state on the host. Raises DivergedError rather than keep a broken one."""
+        """Returns the state on the host."""
         tensors = {
             f"model.{name}": tensor for name, tensor in own_tensors(self._plain_network).items()
         }
@@ -106,12 +109,6 @@ class Training:
             name: tensor.detach().to("cpu", copy=True).contiguous()
             for name, tensor in tensors.items()
         }
-        for name, tensor in on_host.items():
-            if not torch.isfinite(tensor).all():
-                raise DivergedError(
-                    f"step {self._state.step}: {name} holds a value that is not finite: use a "
-                    f"lower training.learningRate than {self._course.learning_rate:g}"
-                )
         # Set anew at each best validation and never written to: sharing them is safe.
         on_host.update({f"best.{name}": tensor for name, tensor in self._best.items()})
         return Snapshot(state=self._state, tensors=on_host)
@@ -192,7 +189,8 @@ class Training:
                 self._listener.step_done(
                     StepDone(
                         state=self._state,
-                        num_windows=len(batch.window_ids),
+                        loss=loss,
+                        window_ids=batch.window_ids,
                         seconds=time.monotonic() - began,
                         wait_seconds=waited,
                     )
@@ -228,7 +226,8 @@ class Training:
         """One optimizer step; returns its loss. Complete, or without a trace."""
         state = self._state
         self._network.train()
-        torch.manual_seed(self._course.step_seed(state.epoch, state.step_of_epoch))
+        seed = self._course.step_seed(state.epoch, state.step_of_epoch)
+        torch.manual_seed(seed)
         self._check()
         batch = self._on_device(batch)
         loss = self._loss_of(batch).mean(self._target_weights)
@@ -244,10 +243,18 @@ class Training:
         self._check()
         value, length = loss.item(), math.nan if norm is None else norm.item()
         if not math.isfinite(value) or not math.isfinite(length):
-            raise DivergedError(
+            raise BatchDiverged(
                 f"epoch {state.epoch + 1} step {state.step_of_epoch + 1}: loss {value}, gradient "
                 f"norm {length}: use a lower training.learningRate than "
-                f"{self._course.learning_rate:g}"
+                f"{self._course.learning_rate:g}",
+                BrokenBatch(
+                    part="training",
+                    state=state,
+                    seed=seed,
+                    loss=value,
+                    gradient_norm=length,
+                    window_ids=batch.window_ids,
+                ),
             )
         self._fabric_optimizer.step()
         return value
@@ -336,12 +343,14 @@ class Training:
         self._network.eval()
         losses: list[Tensor] = []
         weights: list[Tensor] = []
+        ids: list[np.ndarray] = []
         with torch.no_grad(), closing(self._source.validation_batches()) as batches:  # type: ignore[type-var]
             for batch in batches:
                 self._check()
                 parts = self._loss_of(self._on_device(batch))
                 losses.append(parts.loss_of_target.double())
                 weights.append(parts.weight_of_target.double())
+                ids.append(batch.window_ids)
         if not losses:
             raise DataError(
                 "validation: no window: the last part of the data is shorter than "
@@ -352,19 +361,34 @@ class Training:
         )
         value = float(total.mean(self._target_weights.double()))
         if not math.isfinite(value):
-            raise DivergedError(
-                f"step {self._state.step}: validation loss {value}: use a lower "
-                f"training.learningRate than {self._course.learning_rate:g}"
-            )
+            raise self._diverged_in_validation(value, losses, ids)
         return value
 
+    def _diverged_in_validation(
+        self, value: float, losses: list[Tensor], ids: list[np.ndarray]
+    ) -> BatchDiverged:
+        state = self._state
+        broken = [n for n, loss in enumerate(losses) if not torch.isfinite(loss).all()]
+        return BatchDiverged(
+            f"step {state.step}: validation loss {value}: use a lower training.learningRate than "
+            f"{self._course.learning_rate:g}",
+            BrokenBatch(
+                part="validation",
+                state=state,
+                seed=self._course.step_seed(state.epoch, state.step_of_epoch),
+                loss=value,
+                window_ids=ids[broken[0]] if broken else np.array([], dtype=np.int64),
+            ),
+        )
+
     def _save_if_due(self, saver: Saver, pace: Pace, step_seconds: float = 0.0) -> None:
+        began = time.monotonic()
         if manifest := saver.collect():
+            pace.uploaded(saver.cpu_seconds)
             self._listener.saved(manifest)
-        now = time.monotonic()
-        if not saver.is_busy and pace.is_due(self._chunks, now):
+        if not saver.is_busy and pace.is_due(self._chunks, began, failing=saver.is_failing):
             saver.start(self.snapshot())
-            pace.saved(self._chunks, now, cost_seconds=time.monotonic() - now)
+            pace.saved(self._chunks, began, cost_seconds=time.monotonic() - began)
         elif step_seconds > SLOW_STEP_SECONDS:
             saver.keep(self.snapshot())
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from argus_contract.model import Model
-from argus_trainer.errors import DataError
+from argus_trainer.errors import DataError, DivergedError
 
 FORMAT = 1
 """Version of this layout; another one is refused."""
@@ -97,6 +98,15 @@ class Snapshot:
 
     state: TrainingState
     tensors: dict[str, Tensor]
+
+    def refuse_broken(self) -> None:
+        """Raises DivergedError for a value that is not finite: such a state is never saved."""
+        for name, tensor in self.tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise DivergedError(
+                    f"step {self.state.step}: {name} holds a value that is not finite: use a lower "
+                    f"training.learningRate than {self.state.learning_rate:g}"
+                )
 
 
 def ids_digest(window_ids: np.ndarray) -> str:
