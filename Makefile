@@ -52,11 +52,15 @@ test: verify test-unit test-cluster ## Verify, then all tests
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
-	$(PYTHON) -m pytest -q -m "not cluster"
+	$(PYTHON) -m pytest -q -m "not cluster and not soak"
 
 .PHONY: test-cluster
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
 	$(PYTHON) -m pytest -q -m cluster tests/cluster
+
+.PHONY: soak
+soak: .venv/.stamp ## Long kill and crash-point runs
+	$(PYTHON) -m pytest -q -m soak
 
 # --- benchmarks: a table, and one JSON object as the last line; kept in benchmarks/results ---
 

@@ -55,10 +55,8 @@ def checkpoints(
 
     Ends with 65 when a record or a state is damaged.
     """
-    from rich.console import Console
-
     from argus_trainer.upkeep.survey import survey
-    from argus_trainer.upkeep.tell import tell_prefix
+    from argus_trainer.upkeep.tell import a_console, tell_prefix
 
     prefix, only = _place(uri)
     report = survey(
@@ -67,7 +65,7 @@ def checkpoints(
     if output is Form.JSON:
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
-        tell_prefix(report, Console(soft_wrap=True, highlight=False, markup=True))
+        tell_prefix(report, a_console())
     if any(run.faults or any(state.fault for state in run.states) for run in report.runs):
         raise typer.Exit(int(ExitCode.DATA))
 
@@ -95,10 +93,8 @@ def gc(
     output: Output = Form.TABLE,
 ) -> None:
     """Remove the checkpoints of runs that are published or dead. Shows what it would do."""
-    from rich.console import Console
-
     from argus_trainer.upkeep.cleaning import clean
-    from argus_trainer.upkeep.tell import tell_cleaning
+    from argus_trainer.upkeep.tell import a_console, tell_cleaning
 
     age = _age(older_than)
     prefix, only = _place(uri)
@@ -115,7 +111,7 @@ def gc(
     if output is Form.JSON:
         typer.echo(cleaning.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
-        tell_cleaning(cleaning, Console(soft_wrap=True, highlight=False, markup=False))
+        tell_cleaning(cleaning, a_console())
 
 
 def _place(uri: str) -> tuple[str, str | None]:

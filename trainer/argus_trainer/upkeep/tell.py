@@ -9,6 +9,16 @@ from argus_trainer.upkeep.verdicts import condition_of
 from argus_trainer.wording import counted
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
+NUM_CHARACTERS = 160
+"""Of a line that no terminal shows."""
+
+
+def a_console() -> Console:
+    """Returns a console that takes text as it is: a message may hold brackets."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = NUM_CHARACTERS
+    return console
 
 
 def tell_prefix(report: PrefixReport, console: Console) -> None:
@@ -48,7 +58,7 @@ def size(num_bytes: int) -> str:
 
 
 def _tell_run(run: RunReport, console: Console) -> None:
-    console.print(f"[bold]{run.run_key}[/bold]  {run.bundle_name or ''}  {size(run.size_bytes)}")
+    console.print(f"Run {run.run_key}  {run.bundle_name or ''}  {size(run.size_bytes)}")
     console.print(f"  {condition_of(run)}")
     for fault in run.faults:
         console.print(f"  Cannot be read: {fault}")

@@ -26,9 +26,8 @@ def condition_of(run: RunReport) -> str:
             f"{run.final.id.claim}. A further attempt publishes {run.final.bundle_name}."
         )
     state = run.resumable
-    passed_over = len(
-        [s for s in run.states if s.fault and (not state or s.id.order() > state.id.order())]
-    )
+    lowest = state.id.order() if state else (0, 0)
+    passed_over = sum(s.fault is not None and s.id.order() > lowest for s in run.states)
     behind = f" ({passed_over} newer cannot be used)" if passed_over else ""
     if state:
         checked = "" if state.is_checked else ", if its digest holds (not checked)"
