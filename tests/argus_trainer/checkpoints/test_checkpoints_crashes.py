@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from argus_contract import layout
+from argus_contract.layout import StepId
 from argus_contract.ledger import Final
 from argus_contract.status import EndReason
 
@@ -30,6 +31,10 @@ def survives(tools, store_at, *fates, num_steps: int, keep_last: int) -> None:
     run_store = store_at(f"checkpoints/{tools.run_key}")
     has_published = bool(store_at("models").list_objects("published/"))
     named = run_store.list_objects(layout.FINAL)
+
+    # No manifest ever stands without its tensors.
+    standing = {entry.key for entry in run_store.list_objects(layout.STEPS)}
+    assert all(i.tensors in standing for i in map(StepId.from_manifest, standing) if i)
 
     # What a reader takes now: the newest state that any of them made count, whole.
     reader = tools.trainer(store_at, keep_last=keep_last)

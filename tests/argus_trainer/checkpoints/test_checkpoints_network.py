@@ -22,8 +22,9 @@ PATIENT_SECONDS = 0.3
 """How long the client waits for a reply; the faults below last longer."""
 
 FAULTS: dict[str, Callable] = {
-    # The request is through, its reply is not: a retry finds its own object.
-    "lost": lambda proxy: proxy.add("limit_data", "downstream", bytes=0),
+    # The request is through, its reply is not: a retry finds its own object. What passes is the
+    # interim "HTTP/1.1 100 Continue" (25 bytes), without which no body would be sent.
+    "lost": lambda proxy: proxy.add("limit_data", "downstream", bytes=30),
     # The reply comes when the client has given up and asked again: everything happens twice.
     "late": lambda proxy: proxy.add("latency", "downstream", latency=int(PATIENT_SECONDS * 2000)),
     # The request itself is cut in its middle.

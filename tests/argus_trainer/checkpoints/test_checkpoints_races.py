@@ -76,3 +76,25 @@ def test_a_zombie_that_wakes_up_hurts_nothing(tools, store_at, asleep_before):
     assert newest.id == StepId(claim=2, step=12)
     assert torch.equal(newest.tensors["model.w"], tools.tensors_at(12)["model.w"])
     assert third.live_on(20).id == StepId(claim=3, step=20)
+
+
+def test_a_zombie_removes_nothing_behind_a_state_that_it_did_not_prove(tools, store_at):
+    """Its successor's newest state is damaged: the zombie's own is the best that there is."""
+    successor = tools.trainer(store_at, keep_last=9)
+    zombie = tools.trainer(store_at, keep_last=1)
+    zombie.live(20, until=10)
+    before = zombie.fate.before
+
+    def sleep(request: str) -> None:
+        if request == "list steps/" and not successor.claim:
+            successor.begin()
+            successor.save(11, 20)
+            successor.store.put(StepId(claim=2, step=11).tensors, b"damaged")
+        before(request)
+
+    zombie.fate.before = sleep
+    zombie.save(19, 20)
+    assert successor.claim
+    reader = tools.trainer(store_at)
+    assert reader.begin().id == StepId(claim=1, step=19)
+    assert "is damaged" in reader.said[0]
