@@ -70,25 +70,3 @@ def test_the_promise_changes_nothing_on_a_store_that_has_the_condition(honest):
         other.put_new("k", b"theirs")
     with pytest.raises(ObjectExists):
         store.put_new("k", b"theirs")
-
-
-class Refusing(S3Store):
-    """A real server that answers the condition as one does that does not implement it."""
-
-    def _put(self, operation: str, key: str, data: bytes, **condition: str) -> None:
-        if condition:
-            from argus_trainer.storage.s3 import _NotImplementedThere
-
-            raise _NotImplementedThere("501")
-        super()._put(operation, key, data)
-
-
-def test_a_store_that_refuses_the_condition_is_usable_by_one_writer_alone(s3):
-    uri = s3.new_uri()
-    with pytest.raises(ConfigurationError, match=r"refuses If-None-Match.*singleWriter true"):
-        Refusing(uri, s3.options()).put_new("k", b"1")
-    store = Refusing(uri, s3.options(single_writer=True))
-    store.put_new("k", b"1")
-    assert store.get("k") == b"1"
-    with pytest.raises(ObjectExists):
-        store.put_new("k", b"2")

@@ -327,6 +327,9 @@ def test_damage_is_an_exit_code_and_a_wrong_time_a_line(tools, folder_at, tmp_pa
     prefix = f"{tmp_path}/store/checkpoints"
     assert argus("checkpoints", prefix).returncode == 65
     assert argus("checkpoints", prefix, "--no-verify").returncode == 0
+    refused = argus("gc", f"{prefix}/{tools.run_key}", "--statistics")
+    assert refused.returncode == 64
+    assert f"name {prefix} as URI" in refused.stderr
     refused = argus("gc", prefix, "--older-than", "0d")
     assert refused.returncode == 64
     assert refused.stderr == (

@@ -75,7 +75,7 @@ def clean(
         runs.append(cleaned)
     removed = [run for run in runs if run.remove]
     freed, count = sum(r.size_bytes for r in removed), sum(r.num_objects for r in removed)
-    if statistics and only is None:
+    if statistics:
         packs = store.list_objects(layout.RECORDS)
         freed, count = freed + sum(pack.size for pack in packs), count + len(packs)
         if delete:

@@ -98,6 +98,8 @@ def gc(
 
     age = _age(older_than)
     prefix, only = _place(uri)
+    if statistics and only:
+        raise UsageError(f"--statistics: stats/ is shared by all runs: name {prefix} as URI")
     cleaning = clean(
         _opened(prefix),
         _opener(prefix),
