@@ -87,7 +87,7 @@ verify: .venv/.stamp ## Lint, types, import directions, generated files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy -p argus_contract -p argus_operator -p argus_trainer -p cluster -p stage
-	.venv/bin/mypy dev/demo.py dev/generate.py
+	.venv/bin/mypy dev/demo.py dev/generate.py dev/golden.py
 	.venv/bin/lint-imports
 	$(PYTHON) dev/generate.py --check
 	.venv/bin/yamllint -s manifests charts/argus/values.yaml charts/argus/Chart.yaml

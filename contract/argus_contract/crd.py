@@ -35,6 +35,8 @@ FROZEN_FIELDS = (
     ("storage",),
     ("checkpoint", "uri"),
     ("checkpoint", "everyChunks"),
+    ("checkpoint", "keepLast"),
+    ("checkpoint", "resumePolicy"),
     ("output",),
     ("terminationGracePeriodSeconds",),
 )

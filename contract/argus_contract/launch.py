@@ -10,7 +10,13 @@ from pydantic import Field
 from argus_contract.data_spec import DataRules
 from argus_contract.model import Model
 from argus_contract.names import CONTRACT_VERSION
-from argus_contract.spec import ExistingBundlePolicy, ModelSpec, TrainingSpec
+from argus_contract.spec import (
+    DEFAULT_KEEP_LAST,
+    ExistingBundlePolicy,
+    ModelSpec,
+    ResumePolicy,
+    TrainingSpec,
+)
 
 
 class LaunchData(DataRules):
@@ -30,12 +36,16 @@ class LaunchStorage(Model):
     ca_bundle: str | None = None
     """File with certificates in PEM form."""
     outage_tolerance_seconds: Annotated[int, Field(ge=0)] = 600
+    single_writer: bool = False
+    """One trainer at a time is promised: then a store may ignore If-None-Match."""
 
 
 class LaunchCheckpoint(Model):
     uri: str
     every_chunks: int
     period_seconds: int
+    keep_last: Annotated[int, Field(ge=1)] = DEFAULT_KEEP_LAST
+    resume_policy: ResumePolicy = ResumePolicy.AUTO
 
 
 class LaunchOutput(Model):

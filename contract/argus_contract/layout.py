@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 
 from argus_contract.model import Model, Time
+from argus_contract.run_key import RUN_KEY_LENGTH
 
 PLAN = "plan.json"
 STATISTICS = "statistics.json"
@@ -26,11 +27,17 @@ BUNDLE_MANIFEST = "MANIFEST.json"
 
 _TIME = "%Y%m%dT%H%M%S"
 
+_RUN = re.compile(rf"^[0-9a-f]{{{RUN_KEY_LENGTH}}}$")
 _CLAIM = re.compile(r"^claims/(\d{6})(-end)?\.json$")
 _STEP = re.compile(r"^steps/(\d{6})-(\d{12})\.(json|safetensors)$")
 _REPIN = re.compile(r"^repins/(\d{6})\.json$")
 _RECORDS = re.compile(r"^stats/([0-9a-f]{32})/(\d{8}T\d{6})-(\d{8}T\d{6})-([0-9a-f]{16})\.json$")
 _PUBLISHED = re.compile(r"^published/(\d{8})\.json$")
+
+
+def is_run(name: str) -> bool:
+    """Whether a folder of the checkpoint prefix is that of a run."""
+    return _RUN.match(name) is not None
 
 
 def claim(number: int) -> str:
@@ -79,6 +86,10 @@ class StepId(Model):
     def tensors(self) -> str:
         """Key of the tensors, written before the manifest."""
         return f"{STEPS}{self.claim:06d}-{self.step:012d}.safetensors"
+
+    def order(self) -> tuple[int, int]:
+        """Sorts states: the claim counts before the step."""
+        return self.claim, self.step
 
     @classmethod
     def from_manifest(cls, key: str) -> "StepId | None":

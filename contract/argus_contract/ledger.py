@@ -104,7 +104,11 @@ class StepManifest(Model):
     state: dict[str, object]
     """Cursor, scheduler, best metric, early stopping, digests of windows, versions."""
     versions: dict[str, str]
-    """Argus, Python, torch, pytorch-forecasting, device, threads."""
+    """Of the trainer: Python, torch, pytorch-forecasting, device, CPU, threads, image."""
+    ends_training: bool = False
+    """True for a state that may be named as the final one: kept until the run is published."""
+    inexact_reason: str | None = None
+    """Why the plan alone would not lead to this state; absent when it would."""
 
 
 class Final(Model):

@@ -17,6 +17,7 @@ from argus_contract.status import (
     DataStatus,
     Disruptions,
     EndReason,
+    Lineage,
     Metric,
     Progress,
 )
@@ -49,6 +50,7 @@ class ProgressReport(Model):
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=10)] = ()
     data: DataStatus | None = None
     artifact: Artifact | None = None
+    lineage: Lineage | None = None
     already_published: bool = False
     """True when the bundle of this very run was found and nothing was trained."""
     end_reason: EndReason | None = None

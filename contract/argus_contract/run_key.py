@@ -10,8 +10,9 @@ import hashlib
 import json
 from typing import Any
 
+from argus_contract.data_spec import DataRules
 from argus_contract.model import Model
-from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
+from argus_contract.spec import ArgusTrainingJobSpec, ModelSpec, TrainingSpec
 
 RUN_KEY_LENGTH = 20
 MEMORY = frozenset({"mode", "memoryBudget"})
@@ -42,6 +43,17 @@ def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec)
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:RUN_KEY_LENGTH]
+
+
+def configuration_digest(data: DataRules, model: ModelSpec, training: TrainingSpec) -> str:
+    """Returns the digest of what a plan was made for; fields left at their default change none."""
+    configuration = {
+        "data": canonical(data),
+        "model": canonical(model),
+        "training": identity_of(training),
+    }
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def job_name(name: str, key: str, generation: int) -> str:

@@ -217,12 +217,30 @@ class StorageSpec(Model):
     outage_tolerance_seconds: Annotated[int | None, Field(ge=0, le=86400)] = None
     """How long the store may stay away before the run gives its node back with exit 74.
     Default 600."""
+    single_writer: bool | None = None
+    """True promises that nothing but one trainer at a time writes to a run's prefixes, and lets
+    Argus use a store that ignores conditional writes (If-None-Match), which it refuses otherwise.
+    Two trainers of one run could then destroy each other's states. Default false."""
 
     @model_validator(mode="after")
     def _one_identity(self) -> "StorageSpec":
         if self.secret_ref and self.service_account_name:
             raise ValueError("secretRef and serviceAccountName exclude each other: keep one")
         return self
+
+
+DEFAULT_KEEP_LAST = 3
+
+
+class ResumePolicy(StrEnum):
+    """What an attempt begins with, as long as the run has no final state yet."""
+
+    AUTO = "Auto"
+    """The newest valid state; the beginning when there is none."""
+    NEVER = "Never"
+    """The beginning, each time, although there may be states."""
+    REQUIRE = "Require"
+    """The newest valid state; without one the run fails with exit 78."""
 
 
 class CheckpointSpec(Model):
@@ -234,7 +252,15 @@ class CheckpointSpec(Model):
     """Save when this many further chunks were consumed, if periodSeconds has not come first.
     Default 5."""
     period_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
-    """Save when this many seconds have passed, if everyChunks has not come first. Default 60."""
+    """Save when this many seconds have passed, if everyChunks has not come first. Default 60. A
+    change counts from the next Job of the run on."""
+    keep_last: Annotated[int, Field(ge=1, le=100)] = DEFAULT_KEEP_LAST
+    """States that are kept, newest first; each holds the best weights as well. An older one is
+    removed only once the newer ones are proved readable. Default 3."""
+    resume_policy: ResumePolicy = ResumePolicy.AUTO
+    """Auto goes on from the newest valid state, or begins when there is none. Never begins anew
+    with each pod and leaves older states aside. Require fails with exit 78 when there is no state
+    to go on from. A run whose training is over is published in any case. Default Auto."""
 
 
 class ExistingBundlePolicy(StrEnum):

@@ -247,6 +247,23 @@ class Artifact(Model):
     """true when it became the current model."""
 
 
+class Lineage(Model):
+    """What a model comes from."""
+
+    exact_resume: bool
+    """True as long as the model is, to the bit, that of a run that was never disturbed."""
+    exact_resume_reason: Annotated[str | None, Field(max_length=1024)] = None
+    """Why it is not: another CPU, version or number of threads after a resume, or changed data."""
+
+    @classmethod
+    def of(cls, inexact_reason: str | None) -> "Lineage":
+        """Returns what is shown of a run that is exact, or not for that reason."""
+        return cls(
+            exact_resume=inexact_reason is None,
+            exact_resume_reason=inexact_reason[:1024] if inexact_reason else None,
+        )
+
+
 class PendingSource(StrEnum):
     KUEUE = "Kueue"
     SCHEDULER = "Scheduler"
@@ -375,6 +392,8 @@ class ArgusTrainingJobStatus(Model):
     """The data that the plan pinned."""
     artifact: Artifact | None = None
     """The model bundle."""
+    lineage: Lineage | None = None
+    """What the model comes from."""
     pending: Pending | None = None
     """Why the run waits."""
     columns: Columns | None = None

@@ -111,6 +111,7 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
         endpoint=resolved.storage.endpoint,
         region=resolved.storage.region,
         path_style=bool(resolved.storage.path_style),
+        single_writer=bool(resolved.storage.single_writer),
         credentials_directory=names.CREDENTIALS_DIRECTORY if resolved.storage.secret_ref else None,
         ca_bundle=f"{names.CA_BUNDLE_DIRECTORY}/{names.CA_BUNDLE_FILE}"
         if resolved.storage.ca_bundle_ref
@@ -131,6 +132,8 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
             uri=resolved.checkpoint_uri,
             every_chunks=spec.checkpoint.every_chunks,
             period_seconds=spec.checkpoint.period_seconds,
+            keep_last=spec.checkpoint.keep_last,
+            resume_policy=spec.checkpoint.resume_policy,
         ),
         output=LaunchOutput(
             uri=resolved.output_uri,

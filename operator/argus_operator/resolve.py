@@ -80,4 +80,5 @@ def _resolve_storage(own: StorageSpec, default: StorageSpec) -> StorageSpec:
         outage_tolerance_seconds=own.outage_tolerance_seconds
         if own.outage_tolerance_seconds is not None
         else default.outage_tolerance_seconds,
+        single_writer=own.single_writer if own.single_writer is not None else default.single_writer,
     )

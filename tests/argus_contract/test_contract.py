@@ -12,7 +12,7 @@ from argus_contract.exit_codes import FATAL, IGNORED, ExitCode
 from argus_contract.names import MAX_TERMINATION_BYTES
 from argus_contract.pod_spec import VOLUME_SOURCES
 from argus_contract.progress import ProgressReport, TrainerPhase
-from argus_contract.run_key import canonical, job_name, run_key
+from argus_contract.run_key import canonical, configuration_digest, job_name, run_key
 from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
 from argus_contract.status import Artifact, Attempt, EndReason, PublishedState
 
@@ -108,6 +108,28 @@ def test_the_same_data_said_otherwise_is_the_same_run(
 def test_a_run_may_go_on_with_more_or_less_memory(training: dict[str, Any]) -> None:
     given = spec(training={"epochs": 3, **training})
     assert run_key("c", "n", "x", given) == run_key("c", "n", "x", spec(training={"epochs": 3}))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"checkpoint": {"keepLast": 1, "resumePolicy": "Never", "everyChunks": 9}},
+        {"checkpoint": {"periodSeconds": 1}},
+        {"storage": {"singleWriter": True}},
+    ],
+)
+def test_how_states_are_kept_is_no_part_of_the_identity(how: dict[str, Any]) -> None:
+    assert run_key("c", "n", "x", spec(**how)) == run_key("c", "n", "x", spec())
+
+
+def test_a_configuration_is_the_same_whatever_is_written_out_or_kept_in_memory() -> None:
+    def digest(**fields: Any) -> str:
+        given = spec(**fields)
+        return configuration_digest(given.data, given.model, given.training)
+
+    same = digest(training={"epochs": 20, "mode": "Streaming", "memoryBudget": "4Gi"})
+    assert same == digest(**WRITTEN_OUT) == digest()
+    assert len({digest(), digest(training={"epochs": 30}), digest(model={"dropout": "0.3"})}) == 3
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from argus_contract.exit_codes import ExitCode
 from argus_contract.progress import TrainerPhase
-from argus_contract.status import ConditionType, EndReason, Phase
+from argus_contract.status import ConditionType, EndReason, Lineage, Phase
 from argus_operator.policies.columns import duration
 from argus_operator.views import Hindrance, JobEnd
 
@@ -335,3 +335,16 @@ def test_a_run_reads_as_about_a_dozen_lines(scene: Any, build: Any) -> None:
 )
 def test_durations_read_like_kubectl(seconds: int, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_status_says_whether_the_model_is_exact_even_after_the_pod_is_gone(
+    scene: Any, build: Any
+) -> None:
+    reason = "the state of step 7 was resumed elsewhere: cpu AVX512 is AVX2 now"
+    scene.job().running("a").says("a", build.report(lineage=Lineage.of(None)))
+    assert scene.store().status.lineage == Lineage(exact_resume=True)
+    scene.says("a", build.report(lineage=Lineage.of(reason)))
+    status = scene.store().status
+    assert (status.lineage.exact_resume, status.lineage.exact_resume_reason) == (False, reason)
+    scene.says("a", None)
+    assert scene.store().status.lineage == status.lineage

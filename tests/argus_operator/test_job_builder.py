@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from argus_contract import names
 from argus_contract.launch import Launch
-from argus_contract.spec import ResourceRequirements
+from argus_contract.spec import ResourceRequirements, ResumePolicy
 from argus_operator.configuration import Configuration, Defaults, TrainerPods
 from argus_operator.job import build_job, count_gpus
 
@@ -120,6 +120,39 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
         if "valueFrom" in e
     }
     assert fields == {"ARGUS_POD_NAME": "metadata.name", "ARGUS_NODE_NAME": "spec.nodeName"}
+
+
+def told(scene: Any) -> Launch:
+    """What the trainer of this scene is told."""
+    return Launch.model_validate_json(container(make(scene))["env"][0]["value"])
+
+
+def test_how_states_are_kept_and_resumed_reaches_the_trainer(scene: Any) -> None:
+    checkpoint = told(scene).checkpoint
+    assert (checkpoint.keep_last, checkpoint.resume_policy) == (3, ResumePolicy.AUTO)
+    scene.spec(checkpoint={"keepLast": 7, "resumePolicy": "Require", "periodSeconds": 10})
+    checkpoint = told(scene).checkpoint
+    assert (checkpoint.keep_last, checkpoint.period_seconds) == (7, 10)
+    assert checkpoint.resume_policy is ResumePolicy.REQUIRE
+
+
+@pytest.mark.parametrize(
+    ("of_run", "of_chart", "alone"),
+    [
+        (None, None, False),
+        (None, True, True),
+        (True, None, True),
+        (False, True, False),
+    ],
+)
+def test_one_writer_is_promised_by_the_run_or_else_by_the_chart(
+    scene: Any, of_run: bool | None, of_chart: bool | None, alone: bool
+) -> None:
+    storage = scene.configuration.defaults.storage.model_copy(update={"single_writer": of_chart})
+    defaults = scene.configuration.defaults.model_copy(update={"storage": storage})
+    scene.configuration = scene.configuration.model_copy(update={"defaults": defaults})
+    scene.spec(storage={} if of_run is None else {"singleWriter": of_run})
+    assert told(scene).storage.single_writer is alone
 
 
 def test_the_keys_are_mounted_and_must_be_there(job: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import LaunchStorage
+from argus_contract.spec import ResumePolicy
 from argus_trainer.errors import DataError, UsageError
 from argus_trainer.process.local import Request, launch_of
 from argus_trainer.process.options import in_options
@@ -37,6 +38,8 @@ def request_of(tmp_path, **changes) -> Request:
         "training": {"epochs": 20},
         "every_chunks": 5,
         "period_seconds": 60,
+        "keep_last": 3,
+        "resume_policy": ResumePolicy.AUTO,
         "gpus": 0,
         "fresh": False,
         "storage": LaunchStorage(),
@@ -111,6 +114,10 @@ def test_an_impossible_setting_is_named_as_on_the_command_line(tmp_path, changes
         ("data.gaps.maxGapSteps 3 is", ["--max-gap-steps 3 is"]),
         ("data.window leaves no chunk", ["--start, --end and --lookback-days leaves no chunk"]),
         ("data.window.end 2026", ["--end 2026"]),
+        (
+            "use checkpoint.resumePolicy Auto, or promise with storage.singleWriter true",
+            ["use --resume-policy Auto, or promise with --single-writer"],
+        ),
         ("training.memoryBudget 1Gi is", ["--memory-budget 1Gi is"]),
         ("resourcesPerNode asks for 1 GPU", ["--gpus asks for 1 GPU"]),
         ("start a new run with another runToken", ["start a new run with --fresh"]),

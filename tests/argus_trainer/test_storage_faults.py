@@ -35,7 +35,7 @@ class Gate(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Passage)
         self.upstream = upstream
         self.script: list[str] = []
-        """"drop": do it, lose the reply; "503", "403": answer so; "hang": never answer;
+        """"drop": do it, lose the reply; "503", "501", "403": answer so; "hang": never answer;
         "short": lose the end of the reply."""
         self.requests: list[bytes] = []
         self.revoked: bytes | None = None
@@ -62,7 +62,7 @@ class _Passage(socketserver.BaseRequestHandler):
             act = "403"
         if act == "hang":
             self.server.closed.wait()
-        elif act in ("403", "503"):
+        elif act in ("403", "501", "503"):
             self.request.sendall(f"HTTP/1.1 {act} No\r\nContent-Length: 0\r\n\r\n".encode())
         else:
             with socket.create_connection(self.server.upstream) as upstream:
@@ -115,6 +115,20 @@ def test_a_lost_reply_of_put_new_is_settled_by_reading_back(s3, gate):
     store.put_new("claims/000001.json", b"mine")
     assert gate.num_requests == 3  # the lost one, the refused one, the read
     assert store.get("claims/000001.json") == b"mine"
+
+
+def test_a_store_that_does_not_implement_the_condition_is_for_one_writer_alone(s3, gate):
+    uri = s3.new_uri()
+    gate.script = ["501"]
+    with pytest.raises(ConfigurationError, match=r"refuses If-None-Match.*singleWriter true"):
+        open_store(uri, s3.options(endpoint=gate.endpoint)).put_new("k", b"1")
+    alone = open_store(uri, s3.options(endpoint=gate.endpoint, single_writer=True))
+    gate.script = ["pass", "501"]  # it looks, is refused, and writes without the condition
+    alone.put_new("k", b"1")
+    assert gate.script == []
+    assert alone.get("k") == b"1"
+    with pytest.raises(ObjectExists):
+        alone.put_new("k", b"2")
 
 
 def test_a_lost_reply_is_no_excuse_for_taking_what_another_wrote(s3, gate):

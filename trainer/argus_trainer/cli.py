@@ -1,4 +1,5 @@
-"""The command `argus`: generate, import, plan and train, on one machine; run, in a pod.
+"""The command `argus`: generate, import, plan and train, on one machine; checkpoints and gc, for
+what is in a bucket; run, in a pod.
 
 Nothing heavy is imported here: `argus --help` answers at once. Errors are one line on
 stderr, and the exit codes are those of the contract.
@@ -14,6 +15,7 @@ from argus_trainer.errors import ArgusError
 from argus_trainer.ingest.command import import_
 from argus_trainer.process.command import plan, run, train
 from argus_trainer.simulate.command import generate
+from argus_trainer.upkeep.command import checkpoints, gc
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +27,8 @@ app.command("generate")(generate)
 app.command("import")(import_)
 app.command("plan")(plan)
 app.command("train")(train)
+app.command("checkpoints")(checkpoints)
+app.command("gc")(gc)
 app.command("run")(run)
 
 

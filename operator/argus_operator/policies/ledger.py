@@ -48,6 +48,7 @@ def follow(observed: Observed, draft: Draft) -> Draft:
                 "checkpoint": report.checkpoint or status.checkpoint,
                 "data": report.data or status.data,
                 "artifact": report.artifact or status.artifact,
+                "lineage": report.lineage or status.lineage,
             }
         )
     attempts, disruptions = _merge(observed, status, report)
@@ -57,6 +58,7 @@ def follow(observed: Observed, draft: Draft) -> Draft:
         **{name: getattr(status, name) for name in ("progress", "metrics", "checkpoint")},
         data=status.data,
         artifact=status.artifact,
+        lineage=status.lineage,
         attempts=attempts[-MAX_ATTEMPTS:],
         disruptions=disruptions,
         start_time=status.start_time or min(started, default=None),
@@ -92,6 +94,7 @@ def report_of(observed: Observed, pod: PodView) -> ProgressReport | None:
         "metrics": last.metrics or polled.metrics,
         "checkpoint": last.checkpoint or polled.checkpoint,
         "data": last.data or polled.data,
+        "lineage": last.lineage or polled.lineage,
     }
     return last.model_copy(update=gaps)
 

@@ -73,6 +73,11 @@ def find_published(output: Store, run_key: str) -> PublishedRecord | None:
     return _of_run(_records(output), run_key)
 
 
+def published_runs(output: Store) -> dict[str, PublishedRecord]:
+    """Returns the record of each run that was published, by run key."""
+    return {record.run_key: record for record in reversed(_records(output))}
+
+
 def artifact_of(output: Store, record: PublishedRecord) -> Artifact:
     """Returns what the status shows of a published bundle; a pruned one has no files."""
     try:

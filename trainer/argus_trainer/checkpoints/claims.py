@@ -16,9 +16,9 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, ClaimEnd, StepManifest
 from argus_contract.model import Model
 from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
-from argus_trainer.errors import ConfigurationError, DataError, ObjectExists, ObjectNotFound
+from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
 from argus_trainer.storage.records import read, write_new
-from argus_trainer.storage.store import Store
+from argus_trainer.storage.store import Store, unconditional
 
 M = TypeVar("M", bound=Model)
 
@@ -42,7 +42,9 @@ class Claims:
     def claim(self, *, pod: str, node: str | None, now: datetime, resumed: StepId | None) -> Claim:
         """Claims the run for this process and closes what predecessors left open.
 
-        Raises ConfigurationError when the store ignores If-None-Match, on which all depends.
+        Raises ConfigurationError when the store ignores If-None-Match, on which all depends, and
+        `storage.singleWriter` does not promise that it does not matter: then the store asks
+        before it writes, and this proof finds it so.
         """
         token = secrets.token_hex(8)
         while True:
@@ -123,10 +125,11 @@ class Claims:
             write_new(self._store, layout.claim(claim.number), rival)
         except ObjectExists:
             return
-        raise ConfigurationError(
-            f"storage: {self._store.uri} lets a second writer replace an object (it ignores "
-            "If-None-Match on PUT): two trainers could destroy each other's states; use a store "
-            "with conditional writes (S3, GCS, Azure, MinIO, SeaweedFS, R2)"
+        # It holds the rival's words now, and is nobody's claim.
+        self._store.delete([layout.claim(claim.number)])
+        raise unconditional(
+            self._store.uri,
+            "lets a second writer replace an object (it ignores If-None-Match on PUT)",
         )
 
     def _close_lost(self, number: int, now: datetime) -> None:

@@ -4,6 +4,7 @@ Two pods may start together: both make a plan, one is stored, and the loser goes
 winner's. So no caller ever uses what it made itself, only what stands in the bucket.
 """
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -11,7 +12,8 @@ from typing import TypeVar
 from argus_contract import layout
 from argus_contract.model import Model
 from argus_contract.plan import Plan, Statistics
-from argus_trainer.errors import ObjectExists, ObjectNotFound
+from argus_trainer.checkpoints.verification import Digests
+from argus_trainer.errors import ConfigurationError, ObjectExists, ObjectNotFound
 from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
@@ -39,6 +41,29 @@ class RunStore:
     def statistics_or(self, make: Callable[[], Statistics]) -> Statistics:
         """Returns the run's statistics; calls `make` (minutes) if there are none yet."""
         return self._once(layout.STATISTICS, Statistics, make)
+
+    def digests(self, configuration_digest: str) -> Digests:
+        """Returns what states of the run belong to. Plan and statistics must stand."""
+        return Digests(
+            plan_digest=self._digest(layout.PLAN),
+            statistics_digest=self._digest(layout.STATISTICS),
+            configuration_digest=configuration_digest,
+        )
+
+    def refuse_changed(self, plan: Plan, configuration_digest: str) -> None:
+        """Raises ConfigurationError when the plan was made for another configuration.
+
+        What stays in memory and how often is saved may change; epochs or data make another run.
+        """
+        if plan.configuration_digest != configuration_digest:
+            raise ConfigurationError(
+                f"{self._store.uri}/{layout.PLAN} was made for another data, model or training "
+                f"configuration (digest {plan.configuration_digest}, now {configuration_digest}): "
+                "undo the change, or start a new run with another runToken"
+            )
+
+    def _digest(self, key: str) -> str:
+        return hashlib.sha256(self._store.get(key)).hexdigest()
 
     def _once(self, key: str, kind: type[M], make: Callable[[], M]) -> M:
         stored = self._stored(key, kind)

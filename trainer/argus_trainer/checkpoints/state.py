@@ -1,6 +1,6 @@
 """Values that travel between training and checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,14 +11,13 @@ from argus_contract.ledger import StepManifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a state belongs to: it is refused by a run of another identity."""
+class Maker:
+    """Who saves states, and what is recorded of it. A state is not refused for it."""
 
-    plan_digest: str
-    statistics_digest: str
-    configuration_digest: str
     versions: dict[str, str]
-    """Argus, Python, torch, ...: recorded, not compared."""
+    """Python, torch, device, threads, ...: what exactness depends on."""
+    inexact_reason: Callable[[], str | None]
+    """Why the plan alone would not lead to the state of now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class SnapshotToSave:
     """CPU, contiguous, no shared memory; names like "model.x", "optimizer.exp_avg.x", "best.x"."""
     state: dict[str, object]
     """JSON of the training room."""
-    best: StepId | None = None
-    """A state that must survive beside the newest ones."""
+    ends_training: bool = False
+    """Nothing is left to train: the state may be named as the final one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +43,3 @@ class LoadedState:
     tensors: dict[str, Tensor]
     state: dict[str, object]
     manifest: StepManifest
-    fallbacks: tuple[str, ...] = ()
-    """Why higher states were passed over, one sentence each."""

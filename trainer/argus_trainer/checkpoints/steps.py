@@ -21,9 +21,14 @@ from argus_contract.digests import wire_bytes
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, Final, StepManifest, TensorFile
 from argus_trainer.checkpoints.claims import Claims
-from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSave
+from argus_trainer.checkpoints.state import LoadedState, Maker, SnapshotToSave
+from argus_trainer.checkpoints.verification import (
+    Digests,
+    read_manifest,
+    read_tensors,
+    refuse_foreign,
+)
 from argus_trainer.errors import (
-    ConfigurationError,
     DataError,
     ObjectExists,
     ObjectNotFound,
@@ -33,7 +38,7 @@ from argus_trainer.errors import (
 from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
 
-NUM_KEPT = 3
+Say = Callable[[str], None]
 
 _log = structlog.get_logger(__name__)
 
@@ -45,28 +50,45 @@ class Steps:
         self,
         store: Store,
         claims: Claims,
-        identity: Identity,
+        digests: Digests,
+        *,
+        maker: Maker,
+        keep_last: int,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._claims = claims
-        self._identity = identity
+        self._digests = digests
+        self._maker = maker
+        self._keep_last = keep_last
         self._clock = clock
 
-    def newest(self) -> LoadedState | None:
-        """Returns the highest valid state, or None for a run that never saved one.
+    def newest(self, passed_over: Say) -> LoadedState | None:
+        """Returns the highest valid state, or None when there is none.
 
-        Raises ConfigurationError when a state is of another contract version or another run:
-        passing it over would silently train the same steps again.
+        `passed_over` is told of each higher one that is not valid. Raises ConfigurationError
+        when a state is of another contract version or another run: passing it over would
+        silently train the same steps again.
         """
-        fallbacks: list[str] = []
-        for step_id in reversed(self._ids()):
-            try:
-                return self._load(step_id, tuple(fallbacks))
-            except (DataError, ObjectNotFound) as error:
-                _log.warning("a state is passed over", reason=str(error))
-                fallbacks.append(str(error))
-        return None
+        while True:
+            ids = self._ids()
+            reasons: list[str] = []
+            has_vanished = False
+            loaded = None
+            for step_id in reversed(ids):
+                try:
+                    loaded = self._load(step_id)
+                    break
+                except (DataError, ObjectNotFound) as error:
+                    has_vanished |= isinstance(error, ObjectNotFound)
+                    reasons.append(str(error))
+            # A predecessor that still saves may have removed what was listed, behind states
+            # that are newer than any of these.
+            if has_vanished and self._ids() != ids:
+                continue
+            for reason in reasons:
+                passed_over(reason)
+            return loaded
 
     def save(self, claim: Claim, snapshot: SnapshotToSave) -> StepManifest:
         """Makes a snapshot durable, then removes states that nobody needs any more.
@@ -85,11 +107,13 @@ class Steps:
             saved_at=self._clock(),
             save_seconds=round(time.monotonic() - began, 3),
             tensors=TensorFile(key=step_id.tensors, size=len(tensors), sha256=digest),
-            plan_digest=self._identity.plan_digest,
-            statistics_digest=self._identity.statistics_digest,
-            configuration_digest=self._identity.configuration_digest,
+            plan_digest=self._digests.plan_digest,
+            statistics_digest=self._digests.statistics_digest,
+            configuration_digest=self._digests.configuration_digest,
             state=snapshot.state,
-            versions=self._identity.versions,
+            versions=self._maker.versions,
+            ends_training=snapshot.ends_training,
+            inexact_reason=self._maker.inexact_reason(),
         )
         try:
             write_new(self._store, step_id.manifest, manifest)
@@ -98,7 +122,7 @@ class Steps:
             if stored.tensors != manifest.tensors or stored.state != manifest.state:
                 raise
             manifest = stored
-        self._remove_old(claim, manifest, best=snapshot.best)
+        self._remove_old(claim, manifest)
         return manifest
 
     def finalize(
@@ -146,7 +170,7 @@ class Steps:
                 f"{self._store.uri}/{final.id.manifest} is not the manifest that "
                 f"{layout.FINAL} names: create the run again with another runToken"
             )
-        return self._load(final.id, ())
+        return self._load(final.id)
 
     def remove_all(self) -> None:
         """Removes all states after publication, best effort; claims and plan stay."""
@@ -155,43 +179,23 @@ class Steps:
         except StorageError as error:
             _log.warning("states stay behind", reason=str(error))
 
-    def _load(self, step_id: StepId, fallbacks: tuple[str, ...]) -> LoadedState:
-        manifest = read(self._store, step_id.manifest, StepManifest)
-        address = f"{self._store.uri}/{step_id.manifest}"
-        if manifest.id != step_id or manifest.tensors.key != step_id.tensors:
-            raise DataError(f"{address} is the manifest of another state, {manifest.id}")
-        self._refuse_foreign(manifest, address)
+    def _load(self, step_id: StepId) -> LoadedState:
+        manifest = read_manifest(self._store, step_id)
+        refuse_foreign(manifest, self._digests, f"{self._store.uri}/{step_id.manifest}")
         return LoadedState(
             id=step_id,
             saved_at=manifest.saved_at,
             tensors=self._tensors(manifest),
             state=manifest.state,
             manifest=manifest,
-            fallbacks=fallbacks,
         )
 
     def _tensors(self, manifest: StepManifest) -> dict[str, Tensor]:
-        data = self._store.get(manifest.tensors.key)
-        address = f"{self._store.uri}/{manifest.tensors.key}"
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != manifest.tensors.sha256:
-            raise DataError(
-                f"{address} is damaged: SHA-256 {digest} of {len(data)} bytes, the manifest "
-                f"says {manifest.tensors.sha256} of {manifest.tensors.size}"
-            )
         try:
-            return safetensors.torch.load(data)
+            return safetensors.torch.load(read_tensors(self._store, manifest))
         except safetensors.SafetensorError as error:
+            address = f"{self._store.uri}/{manifest.tensors.key}"
             raise DataError(f"{address} cannot be read: {error}") from error
-
-    def _refuse_foreign(self, manifest: StepManifest, address: str) -> None:
-        for field in ("plan_digest", "statistics_digest", "configuration_digest"):
-            theirs, ours = getattr(manifest, field), getattr(self._identity, field)
-            if theirs != ours:
-                raise ConfigurationError(
-                    f"{address} belongs to another run: its {field} is {theirs} and this run's "
-                    f"is {ours}; start a new run with another runToken"
-                )
 
     def _refuse_superseded(self, claim: Claim) -> None:
         if self._claims.superseded(claim):
@@ -203,9 +207,9 @@ class Steps:
     def _ids(self) -> list[StepId]:
         """Returns the ids of all manifests, lowest first."""
         found = (StepId.from_manifest(e.key) for e in self._store.list_objects(layout.STEPS))
-        return sorted((i for i in found if i), key=_order)
+        return sorted((i for i in found if i), key=StepId.order)
 
-    def _remove_old(self, claim: Claim, manifest: StepManifest, *, best: StepId | None) -> None:
+    def _remove_old(self, claim: Claim, manifest: StepManifest) -> None:
         """Removes what lies behind the newest states, once the new one is proved readable.
 
         The new state is durable already, so nothing here may end the run.
@@ -214,30 +218,34 @@ class Steps:
             proved = read(self._store, manifest.id.manifest, StepManifest)
             self._tensors(proved)
             if wire_bytes(proved) == wire_bytes(manifest) and not self._claims.superseded(claim):
-                self._remove(self._outdated(manifest.id, best))
+                self._remove(self._outdated(manifest.id))
         except (DataError, StorageError) as error:
             _log.warning("older states stay behind", reason=str(error))
 
-    def _outdated(self, newest: StepId, best: StepId | None) -> list[str]:
+    def _outdated(self, newest: StepId) -> list[str]:
         """Returns the keys at or below `newest` that neither resuming nor publishing needs."""
         final = self.final()
         ids = {
             entry.key: step_id
             for entry in self._store.list_objects(layout.STEPS)
-            if (step_id := _id_of(entry.key)) and _order(step_id) <= _order(newest)
+            if (step_id := _id_of(entry.key)) and step_id.order() <= newest.order()
         }
-        counted = sorted((i for key, i in ids.items() if key == i.manifest), key=_order)
-        needed = {*counted[-NUM_KEPT:], best, final and final.id}
+        counted = sorted((i for key, i in ids.items() if key == i.manifest), key=StepId.order)
+        needed = {*counted[-self._keep_last :], final and final.id}
+        # An attempt that was overtaken may be about to name its last state as the final one.
+        needed |= {i for i in counted if i not in needed and self._ends_training(i)}
         return [key for key, step_id in ids.items() if step_id not in needed]
+
+    def _ends_training(self, step_id: StepId) -> bool:
+        try:
+            return read_manifest(self._store, step_id).ends_training
+        except (DataError, ObjectNotFound):
+            return False
 
     def _remove(self, keys: list[str]) -> None:
         """Deletes manifests before tensors: none may ever stand alone."""
         self._store.delete([key for key in keys if key.endswith(".json")])
         self._store.delete([key for key in keys if not key.endswith(".json")])
-
-
-def _order(step_id: StepId) -> tuple[int, int]:
-    return step_id.claim, step_id.step
 
 
 def _id_of(key: str) -> StepId | None:

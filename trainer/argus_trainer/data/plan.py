@@ -5,13 +5,12 @@ Whoever reads the plan reads the same bytes, or learns which object changed.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from argus_contract.launch import Launch
 from argus_contract.plan import PinnedObject, Plan, TimeWindow
-from argus_contract.run_key import canonical
+from argus_contract.run_key import configuration_digest
 from argus_trainer.data.listing import list_chunks
 from argus_trainer.data.spans import DAY, usual_seconds
 from argus_trainer.data.split import in_window, split_of
@@ -53,13 +52,7 @@ def make_plan(source: Source, launch: Launch, *, created_at: datetime, bundle_na
         block_chunks=_block_chunks(objects),
         mix_width=MIX_WIDTH,
         bundle_name=bundle_name,
-        configuration_digest=_digest(
-            {
-                "data": data.to_wire(),
-                "model": canonical(model),
-                "training": canonical(launch.training),
-            }
-        ),
+        configuration_digest=configuration_digest(data, model, launch.training),
         notes=listed.notes,
     )
 
@@ -84,8 +77,3 @@ def _block_chunks(objects: Sequence[PinnedObject]) -> int:
     larger blocks mix no better and hold more memory.
     """
     return min(max(round(DAY / usual_seconds(objects)), 1), MOST_BLOCK_CHUNKS)
-
-
-def _digest(document: object) -> str:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

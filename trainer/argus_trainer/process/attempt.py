@@ -14,17 +14,20 @@ from pytorch_forecasting import TimeSeriesDataSet
 from pytorch_forecasting.models import TemporalFusionTransformer
 
 from argus_contract import layout
-from argus_contract.digests import digest_of
 from argus_contract.launch import Launch
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, Divergence, Final
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import TrainerPhase
+from argus_contract.status import Lineage
 from argus_trainer.bundle.content import BundleContent, Outcome
 from argus_trainer.bundle.publish import artifact_of, publish
 from argus_trainer.bundle.write import write_bundle
-from argus_trainer.checkpoints.state import Identity, LoadedState, SnapshotToSave
+from argus_trainer.checkpoints.exactness import difference
+from argus_trainer.checkpoints.resume import state_to_resume
+from argus_trainer.checkpoints.state import LoadedState, Maker, SnapshotToSave
 from argus_trainer.checkpoints.steps import Steps
+from argus_trainer.checkpoints.verification import Digests
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.memory import Memory, budget_of
 from argus_trainer.data.pins import Pins
@@ -76,6 +79,7 @@ class Attempt:
         pins: Pins | None,
         traces: Traces,
         beat: Callable[[], None],
+        digests: Digests,
     ) -> None:
         """`beat` is called after each part of a step."""
         self._launch = launch
@@ -90,6 +94,8 @@ class Attempt:
         self._pins = pins
         self._traces = traces
         self._beat = beat
+        self._digests = digests
+        self._resumed_inexactly: str | None = None
         rules = WindowRules.of(launch.model, launch.data, launch.training)
         memory = Memory.of(plan, statistics, rules, launch.training.batch_size)
         self._dataset = Dataset(
@@ -110,8 +116,13 @@ class Attempt:
         """Goes on from the newest state to the published bundle. Raises ArgusError."""
         steps = self._steps(versions={})
         final = steps.final()
-        loaded = steps.load_final(final) if final else steps.newest()
-        self._say_fallbacks(loaded)
+        loaded = (
+            steps.load_final(final)
+            if final
+            else state_to_resume(
+                steps, self._launch.checkpoint.resume_policy, self._surroundings.say
+            )
+        )
         claim = self._ledger.claim(resumed=loaded.id if loaded else None)
         threads = _threads_of(loaded)
         self._report.phase(TrainerPhase.TRAINING)
@@ -125,13 +136,16 @@ class Attempt:
             if self._launch.gpus and spec.deterministic:
                 interpolate_exactly(network)
             if final is None or loaded is None:
-                steps = self._steps(versions=device.versions(fabric, threads=threads))
+                versions = device.versions(fabric, threads=threads) | self._image()
+                self._note_exactness(loaded, versions)
+                steps = self._steps(versions=versions)
                 training, narrator = self._new_training(network, fabric, loaded)
                 self._training = training
                 final = self._train(steps, claim, training, narrator, loaded)
                 loaded = steps.load_final(final)
         self._stop.check()
         self._report.phase(TrainerPhase.PUBLISHING)
+        self._report.lineage(Lineage.of(final.inexact_reason))
         self._publish(final, loaded, network, reference)
         steps.remove_all()
 
@@ -166,14 +180,24 @@ class Attempt:
         return Steps(
             self._run_store,
             self._ledger.claims,
-            Identity(
-                plan_digest=digest_of(self._plan),
-                statistics_digest=digest_of(self._statistics),
-                configuration_digest=self._plan.configuration_digest,
-                versions=versions,
-            ),
-            self._surroundings.clock,
+            self._digests,
+            maker=Maker(versions=versions, inexact_reason=lambda: self._inexact_reason),
+            keep_last=self._launch.checkpoint.keep_last,
+            clock=self._surroundings.clock,
         )
+
+    def _image(self) -> dict[str, str]:
+        return {"image": self._launch.image} if self._launch.image else {}
+
+    def _note_exactness(self, loaded: LoadedState | None, versions: dict[str, str]) -> None:
+        """Records whether this attempt computes what an undisturbed run would, and says if not."""
+        if loaded:
+            manifest = loaded.manifest
+            found = difference(manifest.versions, versions, loaded.id)
+            self._resumed_inexactly = manifest.inexact_reason or found
+            if found:
+                self._surroundings.say(f"[CHECKPOINT] This run is not exact: {found}")
+        self._report.lineage(Lineage.of(self._inexact_reason))
 
     def _new_training(
         self,
@@ -210,7 +234,7 @@ class Attempt:
         )
         if loaded:
             state = read_state(loaded.state)
-            if self._inexact_reason:
+            if self._pins and self._pins.reason:
                 # The next batch may hold windows of an object that was another one then.
                 state = state.model_copy(update={"next_batch_digest": None})
             snapshot = Snapshot(state=state, tensors=loaded.tensors)
@@ -340,16 +364,15 @@ class Attempt:
 
     @property
     def _inexact_reason(self) -> str | None:
-        return self._pins.reason if self._pins else None
-
-    def _say_fallbacks(self, loaded: LoadedState | None) -> None:
-        for reason in loaded.fallbacks if loaded else ():
-            self._surroundings.say(f"[CHECKPOINT] Passed over: {reason}")
+        return self._resumed_inexactly or (self._pins.reason if self._pins else None)
 
 
 def _to_save(snapshot: Snapshot) -> SnapshotToSave:
     return SnapshotToSave(
-        step=snapshot.state.step, tensors=snapshot.tensors, state=snapshot.state.to_wire()
+        step=snapshot.state.step,
+        tensors=snapshot.tensors,
+        state=snapshot.state.to_wire(),
+        ends_training=snapshot.state.finish is not None,
     )
 
 

@@ -18,7 +18,7 @@ from typer.models import OptionInfo
 from argus_contract import names
 from argus_contract.data_spec import OnChange
 from argus_contract.launch import Launch
-from argus_contract.spec import TrainingMode
+from argus_contract.spec import DEFAULT_KEEP_LAST, ResumePolicy, TrainingMode
 from argus_trainer.errors import ArgusError, UsageError
 from argus_trainer.process import reading
 from argus_trainer.process.stop import Stop
@@ -148,6 +148,26 @@ def _request(
     period_seconds: Annotated[
         int, typer.Option(min=1, help="Save at least so often.", rich_help_panel=SAVING_PANEL)
     ] = 60,
+    keep_last: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="States to keep.", rich_help_panel=SAVING_PANEL),
+    ] = DEFAULT_KEEP_LAST,
+    resume_policy: Annotated[
+        ResumePolicy,
+        typer.Option(
+            case_sensitive=False,
+            help="Go on from the newest state if there is one, never, or not without one.",
+            rich_help_panel=SAVING_PANEL,
+        ),
+    ] = ResumePolicy.AUTO,
+    single_writer: Annotated[
+        bool,
+        typer.Option(
+            "--single-writer",
+            help="Nothing else writes there: then a store may lack conditional writes.",
+            rich_help_panel=SAVING_PANEL,
+        ),
+    ] = False,
 ) -> "Request":
     """Returns what a person asked for; this signature is that of `argus train` and `argus plan`."""
     from argus_trainer.process.local import Request
@@ -195,9 +215,11 @@ def _request(
         },
         every_chunks=every_chunks,
         period_seconds=period_seconds,
+        keep_last=keep_last,
+        resume_policy=resume_policy,
         gpus=gpus,
         fresh=fresh,
-        storage=storage_from_environment(),
+        storage=storage_from_environment().model_copy(update={"single_writer": single_writer}),
     )
 
 

@@ -14,7 +14,13 @@ from pydantic import ValidationError
 from argus_contract.data_spec import DataRules
 from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput, LaunchStorage
 from argus_contract.run_key import run_key
-from argus_contract.spec import ArgusTrainingJobSpec, DataSpec, ModelSpec, TrainingSpec
+from argus_contract.spec import (
+    ArgusTrainingJobSpec,
+    DataSpec,
+    ModelSpec,
+    ResumePolicy,
+    TrainingSpec,
+)
 from argus_trainer.errors import DataError, ObjectExists, UsageError
 from argus_trainer.process.options import refusal_of
 from argus_trainer.storage.address import check_address, check_folder
@@ -38,6 +44,8 @@ class Request:
     training: Mapping[str, object]
     every_chunks: int
     period_seconds: int
+    keep_last: int
+    resume_policy: ResumePolicy
     gpus: int | None
     fresh: bool
     storage: LaunchStorage
@@ -80,6 +88,8 @@ def launch_of(request: Request) -> Launch:
             uri=checkpoint_uri,
             every_chunks=request.every_chunks,
             period_seconds=request.period_seconds,
+            keep_last=request.keep_last,
+            resume_policy=request.resume_policy,
         ),
         output=LaunchOutput(uri=output_uri),
         gpus=int(GPU_DEVICE.exists()) if request.gpus is None else request.gpus,

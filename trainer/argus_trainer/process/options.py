@@ -63,6 +63,8 @@ _IN_TEXT = (
         "data.uri": "--dataset",
         "data.window": "--start, --end and --lookback-days",
         "resourcesPerNode": "--gpus",
+        "checkpoint.resumePolicy": "--resume-policy",
+        "storage.singleWriter true": "--single-writer",
         "change spec.runToken": "use --fresh",
         "another runToken": "--fresh",
     }

@@ -17,6 +17,7 @@ from argus_contract.status import (
     DataStatus,
     Disruptions,
     EndReason,
+    Lineage,
     Metric,
     Progress,
 )
@@ -57,6 +58,9 @@ class Report:
 
     def saved(self, checkpoint: Checkpoint) -> None:
         self._put(checkpoint=checkpoint)
+
+    def lineage(self, lineage: Lineage) -> None:
+        self._put(lineage=lineage)
 
     def published(self, artifact: Artifact, *, already: bool) -> None:
         self._put(artifact=artifact, already_published=already)

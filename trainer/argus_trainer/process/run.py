@@ -21,11 +21,13 @@ from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import Launch
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import TrainerPhase
+from argus_contract.run_key import configuration_digest
 from argus_contract.spec import ExistingBundlePolicy
 from argus_contract.status import DataStatus, EndReason
 from argus_trainer.bundle.publish import artifact_of, find_published, reserve_name
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.repins import Repins
+from argus_trainer.checkpoints.resume import refuse_without_state
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.fetch import Fetcher
@@ -35,7 +37,7 @@ from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
 from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged, StuckError
-from argus_trainer.process.earlier import metrics_of
+from argus_trainer.process.earlier import lineage_of, metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.gpus import check_count, check_gpus
 from argus_trainer.process.ledger import Ledger
@@ -118,6 +120,7 @@ class Journey:
         if self._is_published(output, run_store, claims):
             return
         stop.check()
+        refuse_without_state(run_store, launch.checkpoint.resume_policy)
         _prepare_environment(exact_gpu=launch.training.deterministic and launch.gpus > 0)
         # Before the statistics, which may take an hour.
         check_gpus(launch.gpus)
@@ -137,6 +140,8 @@ class Journey:
         pins = self._pins(run_store)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, data, output))
+        configuration = configuration_digest(launch.data, launch.model, launch.training)
+        runs.refuse_changed(plan, configuration)
         with _way_out_before_training(run_store):
             statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan, pins))
         self.report.data(_data_status(plan, statistics))
@@ -166,6 +171,7 @@ class Journey:
             pins=pins,
             traces=traces,
             beat=self._watchdog.beat,
+            digests=runs.digests(configuration),
         )
         self._watchdog.start()
         self._attempt.run()
@@ -252,6 +258,8 @@ class Journey:
             return False
         self.report.published(artifact_of(output, record), already=True)
         self.report.metrics(metrics_of(output, run_store, record))
+        if lineage := lineage_of(run_store):
+            self.report.lineage(lineage)
         attempts = with_traces(claims.attempts(), run_store)
         self.report.ledger(attempts, claims.disruptions(launch.gpus))
         if launch.output.existing_bundle_policy is ExistingBundlePolicy.FAIL:

@@ -30,6 +30,8 @@ class Fault(Enum):
     NO_CREDENTIALS = auto()
     TEMPORARY = auto()
     """Worth another try."""
+    NOT_IMPLEMENTED = auto()
+    """The server does not know what was asked, for example If-None-Match on PUT."""
     REFUSED = auto()
     """The same request will fail again."""
 
@@ -75,6 +77,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault.EXISTS
     if code in _DENIED_CODES or status in (401, 403):
         return Fault.DENIED
+    if status == 501:
+        return Fault.NOT_IMPLEMENTED
     if status >= 500 or status in _TEMPORARY_STATUSES:
         return Fault.TEMPORARY
     return Fault.REFUSED

@@ -41,7 +41,13 @@ from argus_trainer.storage.credentials import (
 from argus_trainer.storage.faults import Fault, fault_of
 from argus_trainer.storage.first_contact import lost_cause
 from argus_trainer.storage.patience import Patience, never
-from argus_trainer.storage.store import ObjectInfo, changed, too_short, whole_range
+from argus_trainer.storage.store import (
+    ObjectInfo,
+    changed,
+    too_short,
+    unconditional,
+    whole_range,
+)
 
 T = TypeVar("T")
 Client = Any
@@ -57,6 +63,10 @@ PAGE_SIZE = 1000
 
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
 """All that a request may raise; a proxy's error page ends in the parser's error."""
+
+
+class _NotImplementedThere(StorageError):
+    """The server answered 501."""
 
 
 class S3Store:
@@ -140,6 +150,9 @@ class S3Store:
         return self._request("get", key, call)
 
     def put_new(self, key: str, data: bytes) -> None:
+        alone = self._options.single_writer
+        if alone and self._is_there(key, data):
+            return
         try:
             self._put("put_new", key, data, IfNoneMatch="*")
         except ObjectExists:
@@ -147,6 +160,20 @@ class S3Store:
             # own object.
             if self.get(key) != data:
                 raise
+        except _NotImplementedThere as error:
+            if not alone:
+                raise unconditional(self._uri, "refuses If-None-Match on PUT") from error
+            self._put("put_new", key, data)
+
+    def _is_there(self, key: str, data: bytes) -> bool:
+        """Whether `data` stands at `key`. Raises ObjectExists when something else does."""
+        try:
+            found = self.get(key)
+        except ObjectNotFound:
+            return False
+        if found != data:
+            raise ObjectExists(f"storage: another object is there: {self._uri}/{key}")
+        return True
 
     def put(self, key: str, data: bytes) -> None:
         self._put("put", key, data)
@@ -251,6 +278,8 @@ class S3Store:
             return ObjectNotFound(f"storage: there is no such object: {what}")
         if fault is Fault.EXISTS:
             return ObjectExists(f"storage: another writer was first: {what}")
+        if fault is Fault.NOT_IMPLEMENTED:
+            return _NotImplementedThere(f"storage: the server cannot: {what}: {error}")
         if fault is Fault.REFUSED:
             return StorageError(f"storage: refused: {what}: {error}")
         if fault is Fault.NO_CREDENTIALS:

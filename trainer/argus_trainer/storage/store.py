@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from argus_trainer.errors import DataError, ObjectChanged
+from argus_trainer.errors import ConfigurationError, DataError, ObjectChanged
 
 ReadOnly = bytes | memoryview
 """Bytes of one dimension; a view saves a copy of what another library holds."""
@@ -62,7 +62,8 @@ class Store(Source, Protocol):
     def put_new(self, key: str, data: bytes) -> None:
         """Writes an object that must not exist yet (If-None-Match: *).
 
-        A lost reply is settled by reading back: our own bytes are success.
+        A lost reply is settled by reading back: our own bytes are success. A store without that
+        condition (`storage.singleWriter`) is asked first, which is safe for one writer.
         Raises ObjectExists.
         """
         ...
@@ -74,6 +75,15 @@ class Store(Source, Protocol):
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; one that is gone already is no error."""
         ...
+
+
+def unconditional(uri: str, what_it_does: str) -> ConfigurationError:
+    """Returns the error for a store whose PUT has no working If-None-Match."""
+    return ConfigurationError(
+        f"storage: {uri} {what_it_does}: two trainers could destroy each other's states; use a "
+        "store with conditional writes (S3, GCS, Azure, MinIO, SeaweedFS, R2), or promise with "
+        "storage.singleWriter true that there will never be two"
+    )
 
 
 def changed(address: str, *, found: object, was: object, what: str = "ETag") -> ObjectChanged:

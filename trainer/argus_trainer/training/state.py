@@ -16,10 +16,12 @@ from enum import StrEnum
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from argus_contract.model import Model
 from argus_trainer.errors import DataError, DivergedError
+from argus_trainer.wording import problems_of
 
 FORMAT = 1
 """Version of this layout; another one is refused."""
@@ -120,14 +122,20 @@ def chain(digest: str, window_ids: np.ndarray) -> str:
 
 
 def read_state(numbers: dict[str, object]) -> TrainingState:
-    """Returns the state of a checkpoint's JSON. Raises DataError for another format."""
+    """Returns the state of a checkpoint's JSON. Raises DataError for one that cannot be read."""
     found = numbers.get("format")
     if found != FORMAT:
         raise DataError(
             f"checkpoint: state has format {found!r} and this trainer reads {FORMAT}: go on with "
             "the image that wrote it, or change spec.runToken to train anew"
         )
-    return TrainingState.model_validate(numbers)
+    try:
+        return TrainingState.model_validate(numbers)
+    except ValidationError as error:
+        raise DataError(
+            f"checkpoint: state cannot be read: {problems_of(error)}: go on with the image that "
+            "wrote it, or change spec.runToken to train anew"
+        ) from error
 
 
 def _bytes_of(window_ids: np.ndarray) -> bytes:

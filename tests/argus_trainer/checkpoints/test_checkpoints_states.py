@@ -12,8 +12,9 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim
 from argus_contract.status import EndReason
 from argus_trainer.checkpoints.claims import Claims
-from argus_trainer.checkpoints.state import Identity, SnapshotToSave
+from argus_trainer.checkpoints.state import LoadedState, Maker, SnapshotToSave
 from argus_trainer.checkpoints.steps import Steps
+from argus_trainer.checkpoints.verification import Digests
 from argus_trainer.errors import (
     ConfigurationError,
     DataError,
@@ -24,19 +25,25 @@ from argus_trainer.errors import (
 from argus_trainer.storage.store import Store
 
 START = datetime(2026, 1, 31, 10, tzinfo=UTC)
-IDENTITY = Identity(
-    plan_digest="p", statistics_digest="s", configuration_digest="c", versions={"argus": "0.1.0"}
-)
+DIGESTS = Digests(plan_digest="p", statistics_digest="s", configuration_digest="c")
 
 
 class Run:
     """A run as one trainer process sees it; `minute` is its clock."""
 
-    def __init__(self, store: Store, identity: Identity = IDENTITY) -> None:
+    def __init__(self, store: Store, digests: Digests = DIGESTS, keep_last: int = 3) -> None:
         self.store = store
         self.minute = 0.0
         self.claims = Claims(store, period_seconds=60)
-        self.steps = Steps(store, self.claims, identity, self.now)
+        self.passed_over: list[str] = []
+        self.steps = Steps(
+            store,
+            self.claims,
+            digests,
+            maker=Maker(versions={"torch": "2.15.0"}, inexact_reason=lambda: None),
+            keep_last=keep_last,
+            clock=self.now,
+        )
 
     def now(self) -> datetime:
         return START + timedelta(minutes=self.minute)
@@ -53,6 +60,10 @@ class Run:
             last_durable=None,
             lost_seconds=lost_seconds,
         )
+
+    def newest(self) -> LoadedState | None:
+        self.passed_over.clear()
+        return self.steps.newest(self.passed_over.append)
 
     def keys(self, prefix: str = "") -> list[str]:
         return [entry.key for entry in self.store.list_objects(prefix)]
@@ -72,9 +83,10 @@ def process(store_at: Callable[[str], Store]) -> Callable[[], Run]:
     return lambda: Run(store)
 
 
-def snapshot(step: int, best: StepId | None = None) -> SnapshotToSave:
+def snapshot(step: int, *, ends_training: bool = False) -> SnapshotToSave:
     tensors = {"model.w": torch.full((3,), float(step)), "best.w": torch.zeros(2, 2)}
-    return SnapshotToSave(step=step, tensors=tensors, state={"epoch": 1, "s": step}, best=best)
+    state: dict[str, object] = {"epoch": 1, "s": step}
+    return SnapshotToSave(step=step, tensors=tensors, state=state, ends_training=ends_training)
 
 
 def test_a_state_comes_back_to_the_bit(process):
@@ -87,16 +99,16 @@ def test_a_state_comes_back_to_the_bit(process):
     }
     state: dict[str, object] = {"cursor": {"epoch": 2, "step": 9}, "best": 0.1 + 0.2}
     run.steps.save(run.claim(), SnapshotToSave(step=9, tensors=tensors, state=state))
-    loaded = process().steps.newest()
+    loaded = process().newest()
     assert loaded is not None
-    assert (loaded.id, loaded.state, loaded.fallbacks) == (StepId(claim=1, step=9), state, ())
+    assert (loaded.id, loaded.state) == (StepId(claim=1, step=9), state)
     assert loaded.tensors.keys() == tensors.keys()
     assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
     loaded.tensors["model.w"].add_(1)  # a loaded tensor is the caller's own
 
 
 def test_a_run_that_never_saved_has_no_state(process):
-    assert process().steps.newest() is None
+    assert process().newest() is None
 
 
 def test_the_highest_claim_counts_before_the_highest_step(process):
@@ -104,7 +116,7 @@ def test_the_highest_claim_counts_before_the_highest_step(process):
     run.steps.save(run.claim(), snapshot(100))
     successor = process()
     successor.steps.save(successor.claim(), snapshot(90))
-    assert process().steps.newest().id == StepId(claim=2, step=90)
+    assert process().newest().id == StepId(claim=2, step=90)
 
 
 def test_tensors_without_a_manifest_are_invisible(process):
@@ -112,7 +124,7 @@ def test_tensors_without_a_manifest_are_invisible(process):
     claim = run.claim()
     run.steps.save(claim, snapshot(10))
     run.store.put_new(StepId(claim=1, step=20).tensors, b"torn")
-    assert process().steps.newest().id.step == 10
+    assert process().newest().id.step == 10
 
 
 def test_a_damaged_state_is_passed_over_with_its_reason(process):
@@ -124,9 +136,9 @@ def test_a_damaged_state_is_passed_over_with_its_reason(process):
     tensors[-1] ^= 1
     run.store.put(StepId(claim=1, step=30).tensors, bytes(tensors))
     run.store.delete([StepId(claim=1, step=20).tensors])
-    loaded = process().steps.newest()
-    assert loaded.id.step == 10
-    damaged, missing = loaded.fallbacks
+    reader = process()
+    assert reader.newest().id.step == 10
+    damaged, missing = reader.passed_over
     assert "000000000030.safetensors is damaged" in damaged
     assert "000000000020.safetensors" in missing
 
@@ -135,9 +147,9 @@ def test_a_damaged_state_is_passed_over_with_its_reason(process):
 def test_a_state_of_another_run_is_refused(process, changed):
     run = process()
     run.steps.save(run.claim(), snapshot(10))
-    other = Run(run.store, replace(IDENTITY, **{changed: "other"}))
+    other = Run(run.store, replace(DIGESTS, **{changed: "other"}))
     with pytest.raises(ConfigurationError, match=rf"{changed} is .* runToken"):
-        other.steps.newest()
+        other.newest()
 
 
 def test_a_state_of_another_contract_version_is_refused_and_not_passed_over(process):
@@ -145,7 +157,7 @@ def test_a_state_of_another_contract_version_is_refused_and_not_passed_over(proc
     run.steps.save(run.claim(), snapshot(10))
     run.store.put_new(StepId(claim=1, step=20).manifest, b'{"contractVersion": 2}')
     with pytest.raises(ConfigurationError, match="contractVersion 2"):
-        process().steps.newest()
+        process().newest()
 
 
 def test_a_zombie_stops_without_writing(process):
@@ -164,19 +176,67 @@ def test_a_zombie_stops_without_writing(process):
     assert zombie.keys() == before
 
 
-def test_the_newest_three_states_and_the_best_one_are_kept(process):
+def test_the_newest_three_states_are_kept(process):
     run = process()
     claim = run.claim()
-    best = StepId(claim=1, step=20)
     for step in (10, 20, 30, 40, 50, 60):
-        run.steps.save(claim, snapshot(step, best if step >= 20 else None))
-    assert run.saved() == [(1, 20), (1, 40), (1, 50), (1, 60)]
+        run.steps.save(claim, snapshot(step))
+    assert run.saved() == [(1, 40), (1, 50), (1, 60)]
     successor = process()
     claim = successor.claim()
     successor.store.put_new(StepId(claim=1, step=70).tensors, b"torn by the kill")
     for step in (70, 80):
         successor.steps.save(claim, snapshot(step))
     assert run.saved() == [(1, 60), (2, 70), (2, 80)]
+
+
+@pytest.mark.parametrize("keep_last", [1, 5])
+def test_as_many_states_are_kept_as_was_asked_for(process, keep_last):
+    run = Run(process().store, keep_last=keep_last)
+    claim = run.claim()
+    for step in range(1, 8):
+        run.steps.save(claim, snapshot(step))
+        assert run.saved() == [(1, s) for s in range(max(1, step - keep_last + 1), step + 1)]
+
+
+def test_a_state_that_ends_training_is_kept_for_whoever_is_about_to_name_it(process):
+    """A zombie sleeps between its last save and `final.json` while its successor saves on."""
+    zombie = process()
+    old = zombie.claim()
+    zombie.steps.save(old, snapshot(50, ends_training=True))
+    successor = Run(zombie.store, keep_last=1)
+    claim = successor.claim()
+    for step in (20, 30, 40):
+        successor.steps.save(claim, snapshot(step))
+    assert successor.saved() == [(1, 50), (2, 40)]
+    zombie.claims.superseded = lambda claim: False  # it looked before its successor came
+    final = zombie.steps.finalize(
+        old, StepId(claim=1, step=50), run_key="k", bundle_name="b", windows_digest="d"
+    )
+    assert process().steps.load_final(final).id == StepId(claim=1, step=50)
+
+
+def test_a_reader_that_a_predecessor_overtakes_looks_again(process, monkeypatch):
+    """The predecessor saves on and removes all states that the reader has listed."""
+    writer = Run(process().store, keep_last=1)
+    claim = writer.claim()
+    writer.steps.save(claim, snapshot(10))
+    reader = process()
+    get, overtaken = reader.store.get, iter([20, 30])
+
+    def slowly(key: str, *, etag: str | None = None) -> bytes:
+        if reader_is_reading and key.endswith(".json"):
+            for step in overtaken:
+                reader_is_reading.clear()
+                writer.steps.save(claim, snapshot(step))
+                reader_is_reading.append(True)
+                break
+        return get(key, etag=etag)
+
+    reader_is_reading = [True]
+    monkeypatch.setattr(reader.store, "get", slowly)
+    assert reader.newest().id.step == 30
+    assert reader.passed_over == []
 
 
 def test_nothing_is_removed_behind_a_state_that_cannot_be_read(process, monkeypatch):
@@ -192,7 +252,7 @@ def test_nothing_is_removed_behind_a_state_that_cannot_be_read(process, monkeypa
     )
     run.steps.save(claim, snapshot(40))
     assert run.saved() == [(1, 10), (1, 20), (1, 30), (1, 40)]
-    assert process().steps.newest().id.step == 30
+    assert process().newest().id.step == 30
 
 
 def test_the_final_state_is_never_pruned(process):
