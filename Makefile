@@ -58,6 +58,10 @@ test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
 	$(PYTHON) -m pytest -q -m cluster tests/cluster
 
+.PHONY: test-gpu
+test-gpu: .venv/.stamp ## Tests on a GPU (skipped where there is none)
+	$(PYTHON) -m pytest -q -m gpu tests/gpu
+
 # --- benchmarks: a table, and one JSON object as the last line; kept in benchmarks/results ---
 
 .PHONY: bench-loader

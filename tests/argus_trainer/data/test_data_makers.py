@@ -12,9 +12,11 @@ import torch
 
 from argus_trainer.data import dataset as dataset_module
 from argus_trainer.data.ahead import NUM_MAKERS
-from argus_trainer.data.batch import Batch, Gather
+from argus_trainer.data.batch import Batch, Draft, Gather
 from argus_trainer.data.grid import Block, Grid
 from argus_trainer.data.memory import Shares
+from argus_trainer.data.order import EpochOrder
+from argus_trainer.data.windows import Span, training_spans
 from argus_trainer.errors import DataError
 
 NO_SPARE = Shares(blocks_ahead=0, fetch_bytes=0, chunk_bytes=0, block_bytes=0)
@@ -59,6 +61,52 @@ def test_the_number_of_threads_changes_neither_order_nor_bits(
         found.append((*epochs, digests(dataset.validation_batches())))
     assert found[0][0] != found[0][1]
     assert all(other == found[0] for other in found)
+
+
+def test_a_batch_holds_the_windows_of_its_place_block_by_block(
+    of_two_targets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = of_two_targets
+    ids_of_span = {}
+    make = Grid.block
+
+    def seen(self: Grid, span: Span, chunks: Any) -> Block:
+        block = make(self, span, chunks)
+        ids_of_span[span] = block.ids()
+        return block
+
+    monkeypatch.setattr(Grid, "block", seen)
+    came = [batch.window_ids.tolist() for batch in run.dataset().training_batches(1)]
+    spans = training_spans(run.plan, run.statistics.cadence_seconds, run.rules)
+    order = EpochOrder(
+        [block.windows for block in run.statistics.training_blocks],
+        seed=run.seed,
+        epoch=1,
+        mix_width=run.mix_width,
+    )
+    line: list[tuple[int, int]] = []
+    """Of each place of the epoch: the number of its block in the epoch, and its window."""
+    for group in order.groups:
+        numbered = [
+            (run.mix_width * group.index + number, int(window))
+            for number, block in enumerate(group.blocks)
+            for window in ids_of_span[spans[block]]
+        ]
+        line += [numbered[place] for place in order.permutation(group)]
+    size = run.batch_size
+    batches = [line[begin : begin + size] for begin in range(0, len(line), size)]
+    by_block = (sorted(batch, key=lambda one: one[0]) for batch in batches)
+    assert came == [[window for _, window in batch] for batch in by_block]
+
+
+def test_the_threads_of_the_training_are_as_many_as_before(of_two_targets: Any) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for _ in of_two_targets.dataset().training_batches(0):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_batches_that_are_kept_stay_as_they_came(of_two_targets: Any) -> None:
@@ -113,24 +161,26 @@ def test_other_blocks_come_only_when_the_windows_of_the_last_ones_are_copied(
     run = prepared(mix_width=2, batch_size=50)
     blocks: list[weakref.ref[Block]] = []
     alive: list[int] = []
-    next_block = threading.Event()
-    make, copy = Grid.block, Gather.copy
+    begun = threading.Condition()
+    make_block, make_batch = Grid.block, Draft.make
 
     def counted(self: Grid, *given: Any) -> Block:
-        next_block.set()
-        alive.append(sum(block() is not None for block in blocks))
-        block = make(self, *given)
+        with begun:
+            alive.append(sum(block() is not None for block in blocks))
+            begun.notify_all()
+        block = make_block(self, *given)
         blocks.append(weakref.ref(block))
         return block
 
-    def late(self: Gather, *given: Any) -> None:
-        # A copy that waits for the next block to be begun would see it if it were not waited for.
-        next_block.clear()
-        next_block.wait(0.03)
-        copy(self, *given)
+    def late(self: Draft) -> Batch:
+        # Gives a block that does not wait for this copy the time to be begun.
+        with begun:
+            before = len(alive)
+            begun.wait_for(lambda: len(alive) > before, timeout=0.1)
+        return make_batch(self)
 
     monkeypatch.setattr(Grid, "block", counted)
-    monkeypatch.setattr(Gather, "copy", late)
+    monkeypatch.setattr(Draft, "make", late)
     for _ in run.dataset(shares=NO_SPARE).training_batches(0):
         pass
     assert len(alive) > 6
