@@ -62,6 +62,10 @@ test-cluster: ready ## Tests on the whole cluster (started and stopped if it is 
 soak: .venv/.stamp ## Long kill and crash-point runs
 	$(PYTHON) -m pytest -q -m soak
 
+.PHONY: test-gpu
+test-gpu: .venv/.stamp ## Tests on a GPU (skipped where there is none)
+	$(PYTHON) -m pytest -q -m gpu tests/gpu
+
 # --- benchmarks: a table, and one JSON object as the last line; kept in benchmarks/results ---
 
 .PHONY: bench-loader

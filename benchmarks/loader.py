@@ -4,14 +4,16 @@ Both read the guide's 14 metrics with five targets, made by `argus generate`, an
 of 128 to a process with two threads. Ours: whole epochs of `Dataset.training_batches` with all
 chunks in memory, making of blocks and order included. The stock one:
 `TimeSeriesDataSet.to_dataloader`, shuffled, with the better of 0 and 2 workers. Beside them the
-speed of a plain copy between buffers of a batch's size, with as many threads: the share that
-ours reaches of it, in bytes of batches per second. All take turns; medians over the turns.
+speed of a plain copy between buffers of a batch's size, by as many threads, together or each by
+itself, whichever is faster: the share that ours reaches of it, in bytes of batches per second.
+All take turns; medians over the turns.
 """
 
 import statistics as stats
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,6 +26,7 @@ from pytorch_forecasting import TimeSeriesDataSet
 
 from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput, LaunchStorage
 from argus_contract.spec import ModelSpec, TrainingSpec
+from argus_trainer.data.batch import copy_alone
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.fetch import Fetcher
@@ -100,7 +103,7 @@ def measure(store: LocalStore, model: ModelSpec) -> tuple[list[Turn], int]:
     dataset, stock = both(store, model)
     batch = next(dataset.training_batches(0))
     memory = batch.x["encoder_cont"].untyped_storage().nbytes()
-    copy = copier(memory)
+    copiers = (together(memory), side_by_side(memory))
     loaders = {
         workers: stock.to_dataloader(train=True, batch_size=BATCH_SIZE, num_workers=workers)
         for workers in (0, 2)
@@ -111,7 +114,7 @@ def measure(store: LocalStore, model: ModelSpec) -> tuple[list[Turn], int]:
         Turn(
             ours=ours_per_second(dataset, epoch),
             stock={n: stock_per_second(loader) for n, loader in loaders.items()},
-            copy_bytes=COPIES * memory / seconds_of(copy),
+            copy_bytes=COPIES * memory / min(seconds_of(copy) for copy in copiers),
         )
         for epoch in range(TURNS)
     ]
@@ -183,13 +186,30 @@ def stock_per_second(loader: torch.utils.data.DataLoader[object]) -> float:
     return taken * BATCH_SIZE / (time.perf_counter() - began)
 
 
-def copier(num_bytes: int) -> Callable[[], None]:
-    """Returns a function that copies so many bytes COPIES times, from and to changing places."""
+def together(num_bytes: int) -> Callable[[], None]:
+    """Returns a function that copies so many bytes COPIES times, each copy by all threads."""
+    return copier(num_bytes, COPIES)
+
+
+def side_by_side(num_bytes: int) -> Callable[[], None]:
+    """Returns a function that makes as many copies by threads that share none of them."""
+    copiers = [copier(num_bytes, COPIES // THREADS) for _ in range(THREADS)]
+
+    def copy() -> None:
+        with ThreadPoolExecutor(THREADS, initializer=copy_alone) as pool:
+            for done in [pool.submit(copy) for copy in copiers]:
+                done.result()
+
+    return copy
+
+
+def copier(num_bytes: int, times: int) -> Callable[[], None]:
+    """Returns a function that copies so many bytes so often, from and to changing places."""
     sources = [torch.ones(num_bytes // 4) for _ in range(8)]
     targets = [torch.empty(num_bytes // 4) for _ in range(2)]
 
     def copy() -> None:
-        for turn in range(COPIES):
+        for turn in range(times):
             targets[turn % 2].copy_(sources[turn % 8])
 
     return copy

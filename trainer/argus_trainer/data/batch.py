@@ -3,17 +3,22 @@
 A window is one run of memory in its block (`record.py`), so a batch is gathered by index from
 all windows of a block seen as overlapping rows. What the network takes are views of the
 gathered records, in the layout, types and order of pytorch-forecasting's own collate function.
-Blocks on a GPU are gathered there: only the indices travel.
+Blocks on a GPU are gathered there: only the indices travel. Batches of blocks on the host go to
+a GPU through pinned memory, in one copy each.
 
-B windows, E encoder and D decoder steps, R reals, C categories, N targets, W lanes.
+B windows, E encoder and D decoder steps, R reals, C categories, N targets, W lanes, X lanes of a
+window.
 """
 
+import threading
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from argus_contract.plan import Statistics
@@ -23,6 +28,8 @@ from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.servers import Servers
 from argus_trainer.data.step_record import LANE_BYTES, Record
 from argus_trainer.data.windows import SERVER_SHIFT, WindowRules
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +53,19 @@ class Batch:
 
 
 class Gather:
-    """Makes batches of one run from its blocks, on the device where the blocks are."""
+    """Makes batches of one run from its blocks. Any thread may use it."""
 
     def __init__(
         self,
         statistics: Statistics,
         rules: WindowRules,
         batch_size: int,
-        device: torch.device | None = None,
+        *,
+        device: torch.device = CPU,
+        blocks_on: torch.device = CPU,
     ) -> None:
-        self.device = device or torch.device("cpu")
+        """Batches come on `device`, from blocks that are there or on the host."""
+        self._device, self._blocks_on = device, blocks_on
         self._rules = rules
         self._batch_size = batch_size
         self._inputs = Inputs.of(statistics)
@@ -63,12 +73,12 @@ class Gather:
         self._row_floats = rules.window * self._record.width
         self._buffers = Buffers(batch_size * self._row_floats)
         of_servers = Servers.of(statistics)
-        self._group_S = torch.from_numpy(of_servers.groups_S).to(self.device)
-        self._scale_NS2 = torch.from_numpy(of_servers.scalers_NS2).float().to(self.device)
-        self._spread_NS = torch.from_numpy(of_servers.spreads_NS).float().to(self.device)
+        self._group_S = torch.from_numpy(of_servers.groups_S).to(device)
+        self._scale_NS2 = torch.from_numpy(of_servers.scalers_NS2).float().to(device)
+        self._spread_NS = torch.from_numpy(of_servers.spreads_NS).float().to(device)
         steps_L = torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32)
-        self._relative_L = (steps_L / rules.encoder).to(self.device)
-        self._ahead_D = torch.arange(1 - rules.decoder, 1, device=self.device)
+        self._relative_L = (steps_L / rules.encoder).to(device)
+        self._ahead_D = torch.arange(1 - rules.decoder, 1, device=device)
 
     @property
     def batch_bytes(self) -> int:
@@ -76,23 +86,39 @@ class Gather:
         return self._batch_size * self._row_floats * LANE_BYTES
 
     def draft(self) -> "Draft":
-        """Returns an empty batch, to be filled from blocks."""
-        if self.device.type == "cpu":
-            memory = self._buffers.take()
+        """Returns an empty batch, for windows of blocks."""
+        return Draft(self, self._batch_size)
+
+    def memory(self) -> Tensor:
+        """Returns [B, X] float32 with any content, where the blocks are."""
+        if self._device == self._blocks_on == CPU:
+            flat = self._buffers.take()
         else:
-            # torch keeps memory of a device for the next tensor of this size by itself.
-            memory = torch.empty(self._batch_size * self._row_floats, device=self.device)
-        return Draft(self, memory.view(self._batch_size, self._row_floats))
+            # torch keeps memory of a device, and pinned memory once it was read, for the next
+            # tensor of this size by itself.
+            flat = torch.empty(
+                self._batch_size * self._row_floats,
+                device=self._blocks_on,
+                pin_memory=self._device.type == "cuda" and self._blocks_on == CPU,
+            )
+        return flat.view(self._batch_size, self._row_floats)
+
+    def copy(self, block: Block, drawn: NDArray[np.int64], rows_BX: Tensor) -> None:
+        """Copies the windows with these indices."""
+        index = torch.from_numpy(block.positions[drawn]).to(self._blocks_on)
+        torch.index_select(block.windows_PX, 0, index, out=rows_BX)
 
     def batch(self, rows_BX: Tensor, ids: NDArray[np.int64]) -> Batch:
         """Returns the batch over gathered rows."""
         encoder, decoder, record = self._rules.encoder, self._rules.decoder, self._record
+        # The network's work comes after it on the same stream, so nobody has to wait for it.
+        rows_BX = rows_BX.to(self._device, non_blocking=True)
         records_BLW = rows_BX.view(len(ids), encoder + decoder, record.width)
         reals = record.reals(records_BLW)
         # The one input that depends on the window as well as on the step.
         reals[:, :, self._inputs.relative_time_at] = self._relative_L
         past, future = records_BLW[:, :encoder], records_BLW[:, encoder:]
-        codes = torch.from_numpy(ids).to(self.device)
+        codes = torch.from_numpy(ids).to(self._device)
         servers, last = codes >> SERVER_SHIFT, codes & ((1 << SERVER_SHIFT) - 1)
         past_targets = list(record.targets(past).unbind(-1))
         targets = list(record.targets(future).unbind(-1))
@@ -123,25 +149,57 @@ class Gather:
 
 
 class Draft:
-    """A batch that is being filled. It keeps copies of windows, no block."""
+    """Windows that are drawn for a batch: at first where they are, then copies of them."""
 
-    def __init__(self, gather: Gather, rows_BX: Tensor) -> None:
-        self._gather, self._rows_BX = gather, rows_BX
-        self._ids: list[NDArray[np.int64]] = []
-        self._filled = 0
-
-    @property
-    def missing(self) -> int:
+    def __init__(self, gather: Gather, num_windows: int) -> None:
+        self._gather = gather
+        self.missing = num_windows
         """Windows until it is full."""
-        return len(self._rows_BX) - self._filled
+        self._drawn: list[tuple[Block, NDArray[np.int64]]] = []
+        self._ids: list[NDArray[np.int64]] = []
+        self._copied = 0
+        self.holds_no_block = threading.Event()
+        """Set once all is copied, or nothing will be."""
 
     def add(self, block: Block, drawn: NDArray[np.int64]) -> None:
         """Adds windows of a block; `drawn` are at most `missing` indices among them."""
-        index = torch.from_numpy(block.positions[drawn]).to(self._gather.device)
-        begin, self._filled = self._filled, self._filled + len(drawn)
-        torch.index_select(block.windows_PX, 0, index, out=self._rows_BX[begin : self._filled])
-        self._ids.append(block.ids(drawn))
+        self._drawn.append((block, drawn))
+        self.missing -= len(drawn)
 
-    def batch(self) -> Batch:
-        """Returns the windows so far, in the order in which they were added; at least one."""
-        return self._gather.batch(self._rows_BX[: self._filled], np.concatenate(self._ids))
+    def copy(self) -> None:
+        """Copies what was added. From then on it holds no block."""
+        for block, drawn in self._drawn:
+            begin, self._copied = self._copied, self._copied + len(drawn)
+            self._gather.copy(block, drawn, self._rows[begin : self._copied])
+            self._ids.append(block.ids(drawn))
+        self._drawn.clear()
+
+    def make(self) -> Batch:
+        """Returns the windows in the order in which they were added; at least one."""
+        try:
+            self.copy()
+        finally:
+            self._drawn.clear()
+            self.holds_no_block.set()
+        return self._gather.batch(self._rows[: self._copied], np.concatenate(self._ids))
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        return self._gather.memory()
+
+
+def copy_alone() -> None:
+    """Makes the calling thread, and no other, do the work of its torch calls by itself.
+
+    On copies of this size the threads of a parallel call wait for each other longer than they
+    work. `torch.set_num_threads` would also change what threads of later begin with.
+    """
+    # torch gives a thread its number when the thread first needs it: that must not come later.
+    torch.get_num_threads()
+    _openmp().limit(limits=1)
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Returns what sets the number of threads; finding it takes milliseconds."""
+    return ThreadpoolController().select(user_api="openmp")

@@ -16,14 +16,11 @@ import structlog
 
 from argus_contract.plan import BlockStatistics, Plan, Statistics
 from argus_trainer.data.chunk_reader import ChunkReader
-from argus_trainer.data.fetch import Content, Fetcher
+from argus_trainer.data.fetch import CHECK_SECONDS, Content, Fetcher
 from argus_trainer.data.grid import Block, ChunkGrid, Grid
 from argus_trainer.data.kept import KeptBlocks, KeptChunks
 from argus_trainer.data.windows import Span, mask_digest, object_steps
 from argus_trainer.errors import DataError
-
-CHECK_SECONDS = 0.2
-"""How often a wait looks whether it should go on."""
 
 _log = structlog.get_logger(__name__)
 

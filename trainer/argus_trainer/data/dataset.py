@@ -4,13 +4,17 @@ Streaming is a memory budget, not another training: the same batches come whethe
 stay or only those of the current place. `memory.py` tells what is in memory at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from functools import partial
+from threading import Event
 
 import pandas as pd
+import torch
 
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingSpec
-from argus_trainer.data.batch import Batch, Gather
+from argus_trainer.data.ahead import NUM_MAKERS, made_ahead
+from argus_trainer.data.batch import CPU, Batch, Draft, Gather, copy_alone
 from argus_trainer.data.blocks import BlockReader
 from argus_trainer.data.chunk_reader import ChunkReader
 from argus_trainer.data.fetch import Fetcher
@@ -51,11 +55,14 @@ class Dataset:
         reading: Rules,
         shares: Shares,
         pins: Pins | None = None,
+        device: torch.device = CPU,
+        blocks_on: torch.device = CPU,
         check: Callable[[], None] = _go_on,
     ) -> None:
         """`check` is called while an iteration waits for data; what it raises ends it.
 
-        With `pins` objects may change under the run.
+        With `pins` objects may change under the run. Batches come on `device`; blocks stay
+        there or on the host.
         """
         self._fetcher = Fetcher(source, max_bytes=shares.fetch_bytes, pins=pins)
         self._plan, self._statistics = plan, statistics
@@ -74,8 +81,10 @@ class Dataset:
         self._windows_per_epoch = training.windows_per_epoch
         self._blocks_ahead = shares.blocks_ahead
         self._check = check
-        grid = Grid(statistics, rules)
-        self._gather = Gather(statistics, rules, training.batch_size)
+        grid = Grid(statistics, rules, blocks_on)
+        self._gather = Gather(
+            statistics, rules, training.batch_size, device=device, blocks_on=blocks_on
+        )
         cadence = statistics.cadence_seconds
         kept_blocks = KeptBlocks(shares.block_bytes)
         kept_chunks = KeptChunks(shares.chunk_bytes)
@@ -106,7 +115,7 @@ class Dataset:
     def steps_per_epoch(self) -> int:
         return self._statistics.steps_per_epoch
 
-    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+    def training_batches(self, epoch: int, first_step: int = 0) -> Generator[Batch, None, None]:
         """Yields the batches of an epoch (from 0) from `first_step` on; the last may be short.
 
         Nothing before `first_step` is read. Raises DataError for an object that changed.
@@ -120,7 +129,7 @@ class Dataset:
         )
         return self._batches(self._training, order, first_step * self._batch_size)
 
-    def validation_batches(self) -> Iterator[Batch]:
+    def validation_batches(self) -> Generator[Batch, None, None]:
         """Yields all validation windows in the order of time, block by block."""
         order = EpochOrder([block.windows for block in self._statistics.validation_blocks])
         return self._batches(self._validation, order, 0)
@@ -145,16 +154,30 @@ class Dataset:
                 chunks.append((self._reader.columns(index, file), steps))
         return rows_of_window(chunks, self._statistics, server, first, end)
 
-    def _batches(self, reader: BlockReader, order: EpochOrder, place: int) -> Iterator[Batch]:
+    def _batches(
+        self, reader: BlockReader, order: EpochOrder, place: int
+    ) -> Generator[Batch, None, None]:
+        return made_ahead(
+            partial(self._drafts, reader, order, place),
+            NUM_MAKERS,
+            begin=copy_alone,
+            check=self._check,
+        )
+
+    def _drafts(
+        self, reader: BlockReader, order: EpochOrder, place: int, go_on: Callable[[], None]
+    ) -> Generator[Draft, None, None]:
+        """Yields what each batch from a place on holds; only the last may be short."""
         groups = order.groups_from(place)
         upcoming = [block for group in groups for block in group.blocks]
-        draft = self._gather.draft()
         left = order.windows - place
-        with reader.ahead(upcoming, self._blocks_ahead, self._check) as take:
+        draft = self._gather.draft()
+        with reader.ahead(upcoming, self._blocks_ahead, go_on) as take:
             for group in groups:
                 blocks = {index: take() for index in group.blocks}
                 permutation = order.permutation(group)
                 at = max(place - group.begin, 0)
+                copying: list[Event] = []
                 while at < len(permutation):
                     drawn = permutation[at : at + draft.missing]
                     for draw in order.draws(group, drawn):
@@ -162,7 +185,12 @@ class Dataset:
                     at += len(drawn)
                     left -= len(drawn)
                     if not (draft.missing and left):
-                        yield draft.batch()
+                        copying = [event for event in copying if not event.is_set()]
+                        copying.append(draft.holds_no_block)
+                        yield draft
                         draft = self._gather.draft()
-                # Its windows that are drawn are copied: nothing holds these blocks any longer.
+                # Other blocks come only when nothing holds these any longer.
+                draft.copy()
+                for event in copying:
+                    event.wait()
                 blocks.clear()

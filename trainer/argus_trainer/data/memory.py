@@ -1,7 +1,7 @@
 """How much memory the data of a run takes: arithmetic on the plan, before anything is read.
 
     group       blocks that are drawn from at once, and the order of their windows
-    batches     the one that is trained on, and the one that is filled
+    batches     the one that is trained on, and those that threads make ahead
     making      one object on its way, its rows while they are decoded, masks of a block
     the rest    blocks made ahead, then objects fetched ahead, then decoded chunks for the
                 halo of a next block, then blocks that stay for the next epoch
@@ -17,6 +17,7 @@ from pathlib import Path
 from argus_contract.decimals import value_of
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingMode, TrainingSpec
+from argus_trainer.data.ahead import NUM_MAKERS
 from argus_trainer.data.fetch import NUM_THREADS
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.step_record import Record
@@ -132,7 +133,7 @@ class Memory:
             blocks=sum(blocks),
             fetched=min(FETCH_BYTES, NUM_THREADS * largest),
             chunks=max(chunks),
-            needed=2 * batch_size * rules.window * record.num_bytes
+            needed=(1 + NUM_MAKERS) * batch_size * rules.window * record.num_bytes
             + ORDER_BYTES * most_windows
             + MASK_BYTES * servers * max(span.num_steps for span in spans)
             + largest

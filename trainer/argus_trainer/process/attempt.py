@@ -98,6 +98,8 @@ class Attempt:
         self._resumed_inexactly: str | None = None
         rules = WindowRules.of(launch.model, launch.data, launch.training)
         memory = Memory.of(plan, statistics, rules, launch.training.batch_size)
+        shares = memory.shares(budget_of(launch.training))
+        to_train_on = device.device_of(launch.gpus)
         self._dataset = Dataset(
             data,
             plan,
@@ -105,8 +107,10 @@ class Attempt:
             rules,
             launch.training,
             reading=Rules.of(launch.data),
-            shares=memory.shares(budget_of(launch.training)),
+            shares=shares,
             pins=pins,
+            device=to_train_on,
+            blocks_on=device.home_of_blocks(to_train_on, memory, shares),
             check=self._stop.check,
         )
         self._training: Training | None = None

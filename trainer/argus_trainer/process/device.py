@@ -14,6 +14,9 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
+from argus_trainer.data.memory import Memory, Shares
+from argus_trainer.data.residence import blocks_fit
+
 CGROUP = Path("/sys/fs/cgroup")
 THREADS = "threads"
 """Key of the number of threads in the versions of a state."""
@@ -51,6 +54,20 @@ def make_fabric(*, gpus: int, threads: int, deterministic: bool) -> Fabric:
     # Exactness needs no memory filled before use; it would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Fabric(accelerator="cuda" if gpus else "cpu", devices=1, precision="32-true")
+
+
+def device_of(gpus: int) -> torch.device:
+    """Returns the device that `make_fabric` takes."""
+    return torch.device("cuda", 0) if gpus else torch.device("cpu")
+
+
+def home_of_blocks(device: torch.device, memory: Memory, shares: Shares) -> torch.device:
+    """Returns where a run's blocks stay: on its device, or on the host if they do not fit there."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if not blocks_fit(memory, shares, free):
+            return torch.device("cpu")
+    return device
 
 
 def versions(fabric: Fabric, *, threads: int) -> dict[str, str]:
