@@ -1,14 +1,22 @@
 """What a whole run makes of bad data: settled and counted, or refused with the object's name."""
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from argus_trainer.bundle.files import server_mapping
+from argus_trainer.data.counts import estimated_counts
+from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.reference import fitted_dataset
-from argus_trainer.errors import DataError
+from argus_trainer.data.sample import sample_of
+from argus_trainer.data.windows import SERVER_SHIFT
+from argus_trainer.errors import DataError, ObjectNotFound
 
 MANIFEST = "server_metrics_partitioned/chunk_manifest.json"
 
@@ -143,6 +151,123 @@ def test_a_chunk_of_another_fleet_is_told(damaged) -> None:
     run = damaged(16, lambda rows: rows.assign(server_name="other-" + rows["server_name"]))
     (note,) = run.prepare().statistics.notes
     assert note.startswith("3 servers of the validation part (36 rows) that training never saw")
+
+
+def test_a_server_that_was_renamed_is_a_new_one_told_and_scaled_as_the_fleet(damaged) -> None:
+    """Its windows never reach over the change of its name."""
+
+    def renamed(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(server_name=rows["server_name"].replace("srv1", "srv1-new"))
+
+    run = damaged(15, renamed).prepare()
+    assert run.statistics.unseen_servers == ("srv1-new",)
+    (note,) = run.statistics.notes
+    assert note.startswith("1 servers of the validation part (12 rows) that training never saw")
+    fleet = run.statistics.targets[0].fleet
+    first = int(run.plan.objects[15].start.timestamp()) // 600
+    renamed_windows = 0
+    for batch in run.dataset().validation_batches():
+        for window, scale in zip(batch.window_ids, batch.x["target_scale"], strict=True):
+            if window >> SERVER_SHIFT == 3:
+                renamed_windows += 1
+                assert scale.tolist() == np.float32([fleet.center, fleet.scale]).tolist()
+                assert (window & ((1 << SERVER_SHIFT) - 1)) - 8 >= first
+    assert renamed_windows == 12 - 8
+
+
+def test_a_server_renamed_in_training_is_two_servers_with_their_own_scales(prepared, rows) -> None:
+    frame = rows()
+    later = frame["timestamp"] >= frame["timestamp"].min() + pd.Timedelta(hours=12)
+    frame.loc[later & (frame["server_name"] == "srv1"), "server_name"] = "srv1-new"
+    run = prepared(frame)
+    assert run.statistics.servers == ("ppdb1", "ppweb1", "srv1", "srv1-new")
+    windows = Counter(
+        int(window) >> SERVER_SHIFT
+        for batch in run.dataset().training_batches(0)
+        for window in batch.window_ids
+    )
+    assert windows[2] + windows[3] == windows[0] - 8, "no window reaches over the change"
+
+
+def test_a_state_that_training_never_saw_is_unknown_and_told(prepared, rows) -> None:
+    frame = rows(status=True)
+    late = frame["timestamp"] >= frame["timestamp"].min() + pd.Timedelta(hours=28)
+    frame.loc[late, "status"] = "on fire"
+    run = prepared(frame)
+    assert run.statistics.states == ("healthy", "idle", "offline")
+    assert run.statistics.notes == (
+        "1 states of the validation part that training never saw: unknown to it (on fire)",
+    )
+    (*_, batch) = run.dataset().validation_batches()
+    assert (batch.x["encoder_cat"][..., 1] == 0).all()
+
+
+def test_rows_of_the_far_future_in_plain_files_are_left_out_and_counted(
+    rows, run_over, tmp_path
+) -> None:
+    sound, wrong = tmp_path / "sound", tmp_path / "wrong"
+    frame = rows()
+    late = frame.iloc[100:103].assign(timestamp=pd.Timestamp("2099-01-01T00:00Z"))
+    for folder, parts in ((sound, [frame.drop(late.index)]), (wrong, [frame, late])):
+        folder.mkdir()
+        whole = pd.concat(parts)
+        whole = whole[~whole.index.duplicated(keep="last")].sort_index()
+        for number in range(10):
+            part = whole[(whole.index >= 72 * number) & (whole.index < 72 * (number + 1))]
+            part.to_parquet(folder / f"{number}.parquet", index=False)
+    bad, good = run_over(wrong).prepare(), run_over(sound).prepare()
+    assert without_notes(bad.statistics) == without_notes(good.statistics)
+    assert bad.plan.notes == (
+        "3 rows of a wrong clock, far from the others of their file: left out (first: 1.parquet "
+        "of 2099-01-01 00:00:00+00:00)",
+    )
+    assert good.plan.notes == ()
+
+
+def test_an_object_that_was_deleted_during_the_run_is_named(prepared, chunk_of) -> None:
+    run = prepared()
+    chunk_of(run.folder, 3).unlink()
+    with pytest.raises(ObjectNotFound, match=r"06\.parquet was deleted under the run") as gone:
+        list(run.dataset().training_batches(0))
+    assert gone.value.exit_code == 65
+
+
+def test_one_huge_object_gives_each_window_once(rows, run_over, tmp_path, monkeypatch) -> None:
+    """What makes an object huge is that it is read piece by piece."""
+    frame = rows(servers=["a", "b"], chunks=40)
+    folder = tmp_path / "one"
+    folder.mkdir()
+    frame.to_parquet(folder / "all.parquet", index=False, row_group_size=100)
+    for module in ("fetch", "survey", "footers"):
+        monkeypatch.setattr(f"argus_trainer.data.{module}.LARGE_BYTES", 1_000)
+    one = run_over(folder).prepare()
+    assert {pinned.key for pinned in one.plan.objects} == {"all.parquet"}
+    assert one.statistics.notes == ()
+    drawn = Counter(int(w) for b in one.dataset().training_batches(0) for w in b.window_ids)
+    assert set(drawn.values()) == {1}
+    border = one.plan.objects[one.plan.split.train_end].start
+    training = frame[frame["timestamp"] < border]
+    assert len(drawn) == len(training) - 2 * 8
+
+
+def test_ten_thousand_tiny_objects_are_planned_and_told_from_a_sample(run_over, tmp_path) -> None:
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for number in range(10_000):
+        time = start + timedelta(minutes=10 * number)
+        table = pa.table(
+            {"timestamp": [time], "server_name": ["a"], "cpu_user_pct": [float(number % 7)]}
+        )
+        pq.write_table(table, folder / f"{number:05d}.parquet", compression="none")
+    run = run_over(folder, rules_of_data={"cadence_seconds": 600})
+    run.plan = run.make_plan()
+    assert len(run.plan.files()) == 10_000
+    with Fetcher(run.store, max_bytes=1 << 20) as fetcher:
+        sample = sample_of(run.plan, run.launch(), fetcher)
+    counts = estimated_counts(run.plan, run.launch(), sample)
+    assert counts.windows == pytest.approx(0.7 * 10_000, rel=0.02)
+    assert counts.coverage == pytest.approx(1, rel=0.01)
 
 
 def test_names_of_any_characters_stay_intact_to_the_bundle(prepared, rows) -> None:

@@ -3,16 +3,11 @@
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from argus_trainer.data.batch import Batch
 from argus_trainer.data.grid import Grid
@@ -25,83 +20,6 @@ STEPS_PER_CHUNK = 12
 
 def ids(batches: Iterable[Batch]) -> list[int]:
     return [int(window) for batch in batches for window in batch.window_ids]
-
-
-def brute_force(frame: pd.DataFrame, servers: tuple[str, ...], encoder: int, decoder: int):
-    """Yields (server code, last step) of every window, from the rows one by one."""
-    for code, server in enumerate(servers):
-        times = frame.loc[frame["server_name"] == server, "timestamp"]
-        seen = {int(time.timestamp()) // CADENCE for time in times}
-        for end in seen:
-            steps = range(end - encoder - decoder + 1, end + 1)
-            if steps[0] not in seen:
-                continue
-            missing_run = longest = 0
-            for step in steps:
-                missing_run = 0 if step in seen else missing_run + 1
-                longest = max(longest, missing_run)
-            past = sum(step in seen for step in steps[:encoder])
-            future = sum(step in seen for step in steps[encoder:])
-            if longest <= 3 and past >= 0.8 * encoder and future >= 0.8 * decoder:
-                yield code, end
-
-
-def expected_ids(run, frame: pd.DataFrame) -> tuple[set[int], set[int]]:
-    """Returns the ids of training and validation windows."""
-    split = run.plan.split
-    border = int(run.plan.objects[split.train_end].start.timestamp()) // CADENCE
-    stop = int(run.plan.objects[split.validation_end - 1].end.timestamp()) // CADENCE
-    training, validation = set(), set()
-    for code, end in brute_force(frame, run.statistics.servers, run.encoder, run.decoder):
-        if end < border and end % run.stride == 0:
-            training.add((code << SERVER_SHIFT) + end)
-        elif end - run.decoder + 1 >= border and end < stop:
-            validation.add((code << SERVER_SHIFT) + end)
-    return training, validation
-
-
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking files takes minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(data=st.data())
-def test_each_window_is_drawn_exactly_once(
-    rows, write_to, run_over, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    encoder = data.draw(st.integers(1, 30), "encoder")
-    decoder = data.draw(st.integers(1, 10), "decoder")
-    frame = rows(chunks=20, seed=data.draw(st.integers(0, 99), "seed"))
-    rng = np.random.default_rng(data.draw(st.integers(0, 99), "gaps"))
-    frame = frame[rng.random(len(frame)) > data.draw(st.sampled_from([0.0, 0.02, 0.1]), "lost")]
-    hole = data.draw(st.integers(0, 19), "missing chunk")
-    opening = frame["timestamp"].min().floor("2h") + timedelta(hours=2 * hole)
-    if data.draw(st.booleans(), "a chunk is missing"):
-        inside = (frame["timestamp"] >= opening) & (
-            frame["timestamp"] < opening + timedelta(hours=2)
-        )
-        frame = frame[~inside]
-    run = run_over(
-        write_to(frame, tmp_path_factory.mktemp("rows")),
-        encoder=encoder,
-        decoder=decoder,
-        batch_size=data.draw(st.integers(1, 50), "batch"),
-        block_chunks=data.draw(st.integers(1, 6), "block"),
-        stride=data.draw(st.sampled_from([1, 3]), "stride"),
-        mix_width=data.draw(st.integers(1, 4), "mix"),
-    )
-    try:
-        run.prepare()
-    except DataError as error:
-        assert "holds no window" in str(error)  # noqa: PT017 (some draws are too gappy)
-        return
-    dataset = run.dataset()
-    training, validation = expected_ids(run, frame)
-    for epoch in (0, 1):
-        drawn = Counter(ids(dataset.training_batches(epoch)))
-        assert drawn == Counter(training)
-    assert Counter(ids(dataset.validation_batches())) == Counter(validation)
 
 
 def test_windows_cross_chunks_and_blocks(prepared) -> None:

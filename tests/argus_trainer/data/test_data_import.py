@@ -110,6 +110,22 @@ def test_an_hour_that_the_zone_skips_is_left_out_and_counted(tmp_path: Path) -> 
     assert (result.without_time, result.written.rows) == (1, 1)
 
 
+def test_an_hour_that_the_zone_has_twice_is_left_out_and_counted_without_an_offset(
+    tmp_path: Path,
+) -> None:
+    reading = Reading(
+        names={"value": "cpu_user_pct"}, server_column=None, time_zone="Europe/Berlin"
+    )
+    for name, texts, lost, kept in (
+        ("plain", ("2026-10-25 02:30:00", "2026-10-25 03:30:00"), 1, 1),
+        ("offset", ("2026-10-25 02:30:00+02:00", "2026-10-25 02:30:00+01:00"), 0, 2),
+    ):
+        file = tmp_path / f"{name}.csv"
+        file.write_text("timestamp,value\n" + "".join(f"{text},1\n" for text in texts))
+        result = import_metrics([file], LocalStore(tmp_path / f"out-{name}"), reading)
+        assert (result.without_time, result.written.rows) == (lost, kept)
+
+
 @pytest.mark.parametrize(
     ("clock", "reading"),
     [

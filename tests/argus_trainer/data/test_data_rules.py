@@ -174,6 +174,39 @@ class TestTimeZone:
         hours = calendar(np.arange(start, start + 50), 1_800, "hour", "Europe/Berlin")
         assert hours.tolist() == np.repeat([0, 1, 2, 2, *range(3, 24)], 2).tolist()
 
+    def test_a_day_in_spring_has_23_hours(self) -> None:
+        start = int(datetime(2026, 3, 28, 23, tzinfo=UTC).timestamp()) // 1_800
+        hours = calendar(np.arange(start, start + 46), 1_800, "hour", "Europe/Berlin")
+        assert hours.tolist() == np.repeat([0, 1, *range(3, 24)], 2).tolist()
+        days = calendar(np.arange(start, start + 48), 1_800, "day_of_week", "Europe/Berlin")
+        assert days.tolist() == [6] * 46 + [0] * 2
+
+    @pytest.mark.parametrize("clock", ["zone", "offset", "none"])
+    @pytest.mark.parametrize("noon", ["2026-03-28T12:00Z", "2026-10-24T12:00Z"])
+    def test_rows_of_a_day_that_switches_are_as_many_as_it_has_steps(
+        self, run_over, rows, write, clock, noon
+    ) -> None:
+        """Whether clocks tell the zone, an offset, or nothing and mean UTC."""
+        frame = rows(servers=["a"])
+        frame["timestamp"] += pd.Timestamp(noon) - frame["timestamp"].min()
+        utc = frame["timestamp"]
+        folder = write(frame)
+        for path in sorted(folder.glob("*/*.parquet")):
+            inside = pd.read_parquet(path)["timestamp"].astype("int64").to_numpy()
+            part = frame[utc.astype("int64").isin(inside)]
+            told = {
+                "zone": part["timestamp"].dt.tz_convert("Europe/Berlin"),
+                "offset": part["timestamp"].dt.tz_convert("Europe/Berlin").map(str),
+                "none": part["timestamp"].dt.tz_localize(None),
+            }[clock]
+            part.assign(timestamp=told).to_parquet(path, index=False)
+        (folder / "server_metrics_partitioned/chunk_manifest.json").unlink()
+        run = run_over(folder, rules_of_data={"time_zone": "Europe/Berlin"}).prepare()
+        assert run.statistics.rows == 14 * 12
+        assert run.statistics.notes == ()
+        windows = sum(block.windows for block in run.statistics.training_blocks)
+        assert windows == 14 * 12 - 8
+
     def test_blocks_and_frames_tell_the_same_local_hours(self, run_over, rows, write) -> None:
         frame = rows()
         frame["timestamp"] = frame["timestamp"] + pd.Timedelta(hours=636)  # to noon of the 28th
