@@ -68,6 +68,10 @@ bench-loader: .venv/.stamp ## Samples/s of the data engine against the stock loa
 bench-stream: .venv/.stamp ## First epoch from an S3 server against the same from memory
 	@$(PYTHON) -m benchmarks.stream
 
+.PHONY: bench-memory
+bench-memory: .venv/.stamp ## Peak memory of a training process, and whether it keeps its budget
+	@$(PYTHON) -m benchmarks.memory
+
 .PHONY: bench-plan
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan
