@@ -80,6 +80,10 @@ bench-stream: .venv/.stamp ## First epoch from an S3 server against the same fro
 bench-checkpoint: .venv/.stamp ## What saving, stopping and resuming cost
 	@$(PYTHON) -m benchmarks.checkpoint
 
+.PHONY: bench-memory
+bench-memory: .venv/.stamp ## Peak memory of a training process, and whether it keeps its budget
+	@$(PYTHON) -m benchmarks.memory
+
 .PHONY: bench-plan
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from argus_contract.data_spec import DataRules
 from argus_contract.plan import PinnedObject
-from argus_trainer.data.chunk_reader import ChunkReader
+from argus_trainer.data.chunk_reader import ChunkReader, Sources
+from argus_trainer.data.decode import ChunkFile, Columns
 from argus_trainer.data.rules import Rules
 from argus_trainer.errors import ConfigurationError
 
@@ -175,14 +177,36 @@ def test_the_same_rows_in_other_files_give_the_same_steps(data: st.DataObject) -
     pd.testing.assert_frame_equal(bucket.steps(order), whole, check_exact=True, check_dtype=False)
 
 
-def test_files_read_in_order_are_fetched_once() -> None:
+def test_files_read_in_order_are_fetched_and_decoded_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bucket = Bucket()
     for start in range(0, 600, 120):
-        bucket.put(rows_of(start, 20, 600), start, start + 120)
-        bucket.put(rows_of(start, 20, 600), start, start + 120)
+        for seed in range(3):
+            bucket.put(rows_of(start + seed, 20, 600), start, start + 120)
+    decoded: list[str] = []
+    columns = ChunkFile.columns
+
+    def counted(file: ChunkFile, *given: Any, **options: Any) -> Columns:
+        decoded.append(file.name)
+        return columns(file, *given, **options)
+
+    monkeypatch.setattr(ChunkFile, "columns", counted)
     bucket.steps()
-    # Only the second file of a time is asked for before its turn, once each.
-    assert bucket.fetched == ["1", "3", "5", "7", "9"]
+    assert decoded == [f"bucket/{index}" for index in range(15)]
+    # None was asked for beside its turn.
+    assert bucket.fetched == []
+
+
+def test_what_tells_no_step_alone_has_another_identity_than_what_does() -> None:
+    bucket = Bucket()
+    bucket.put(rows_of(0, 20, 600), 0, 120)
+    alone = Sources(bucket.objects, RULES).identity(0)
+    bucket.put(rows_of(1, 20, 600), 0, 120)
+    bucket.put(rows_of(2, 20, 600), 120, 240)
+    beside, told, after = (Sources(bucket.objects, RULES).identity(n).etag for n in range(3))
+    assert len({alone.etag, beside, told, after}) == 4
+    assert after.split() == ["x", "x", "x"]
 
 
 def test_rows_that_do_not_count_are_counted() -> None:

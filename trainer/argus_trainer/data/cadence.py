@@ -8,6 +8,7 @@ from argus_trainer.data.decode import Columns
 from argus_trainer.errors import DataError
 
 _KNOWN = np.array([1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 3_600])
+MOST_SECONDS = int(_KNOWN[-1])
 _TOLERANCE = 0.1
 """Agents drift: a median of 299 s is a cadence of 300 s."""
 _NUM_SERVERS = 256

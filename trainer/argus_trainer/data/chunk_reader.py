@@ -1,13 +1,14 @@
 """Columns of any object of a plan, complete on the object's own steps.
 
 As recorded, an object is read by itself. Gathered onto a grid (`data.cadenceSeconds`), the
-first steps of an object also take rows of objects before it, and objects of one time share
-their steps: so its neighbours are read too, and each step is told by one object, the last one
-in the plan whose time holds the step's end. The same rows in other files give the same steps.
-Read in order, a neighbour's rows are still at hand; read from anywhere, it is fetched again.
+objects of one chunk share their steps, and the first of these also take rows of the chunk
+before. So all steps of a chunk are told by one object, the last of the chunk in the plan, from
+the rows of all of them; the others tell none. The same rows in other files give the same steps.
+Read in order, each object is decoded once: the rows of those before are still at hand. Read
+from anywhere, they are fetched again.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from datetime import datetime
 import numpy as np
 
 from argus_contract.plan import PinnedObject
+from argus_trainer.data.cadence import MOST_SECONDS
 from argus_trainer.data.clock import MICROS
 from argus_trainer.data.decode import ChunkFile, Columns
 from argus_trainer.data.fetch import Content
@@ -34,9 +36,13 @@ class Sources:
         self._starts = [start for start, _ in self.times]
         self._longest = max((end - start for start, end in self.times), default=0)
 
+    def teller(self, index: int) -> int:
+        """Returns the object that tells the steps of this object's chunk."""
+        return bisect_right(self._starts, self.times[index][0]) - 1 if self._reach else index
+
     def of(self, index: int) -> tuple[int, ...]:
         """Returns the objects whose rows an object's steps are made of, itself included."""
-        if not self._reach:
+        if self.teller(index) != index or not self._reach:
             return (index,)
         start, end = self.times[index]
         first = bisect_left(self._starts, start - self._reach - self._longest)
@@ -46,8 +52,12 @@ class Sources:
         )
 
     def identity(self, index: int) -> PinnedObject:
-        """Returns the object, under an ETag that also tells the neighbours it is read with."""
+        """Returns the object, under an ETag that also tells what it is read with."""
+        if not self._reach:
+            return self._objects[index]
         etags = [self._objects[other].etag for other in self.of(index)]
+        if self.teller(index) != index:
+            etags.append("rows only")
         return self._objects[index].model_copy(update={"etag": " ".join(etags)})
 
 
@@ -72,7 +82,13 @@ class ChunkReader:
         self._sources = Sources(objects, rules)
         self._times = self._sources.times
         self._kept: tuple[int, dict[int, Columns]] = (-1, {})
-        """Of the object that is expected next: its number, and rows of its neighbours."""
+        """The number of the object that is expected next, and rows of those before it."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the rows that are at hand for the next object."""
+        _, parts = self._kept
+        return sum(part.values.nbytes + 3 * part.micros.nbytes for part in parts.values())
 
     def open(self, index: int, content: Content) -> ChunkFile:
         """Returns an object with this content. Raises DataError when it is no Parquet."""
@@ -85,34 +101,51 @@ class ChunkReader:
         Raises what `ChunkFile` raises, and ConfigurationError for an object that begins or
         ends inside a step of `data.cadenceSeconds`.
         """
-        own = self._decoded(file)
+        own = self._decoded(index, file)
         if not self._reach:
             return own
         self._check_borders(index)
         own = self._in_own_time(index, own)
-        expected, kept = self._kept
+        expected, parts = self._kept
         if expected != index:
-            kept = {}
-        parts = {
-            other: own if other == index else kept.get(other) or self._neighbour(other)
-            for other in self._sources.of(index)
-        }
-        self._keep(index + 1, parts)
+            parts = {}
+        parts[index] = own
+        if self._sources.teller(index) != index:
+            self._kept = index + 1, parts
+            return own.at(np.empty(0, dtype=np.int64))
+        for other in self._sources.of(index):
+            if other not in parts:
+                parts[other] = self._neighbour(other)
         start, end = self._times[index]
         # The steps of [start, end) are made of the rows up to and with the last one's end.
         rows = [
             between(part, start - self._reach + 1, end - self._reach + 1)
             for _, part in sorted(parts.items())
         ]
-        mine = self._without_later(index, stacked(rows, counted=own))
-        return gathered(mine, self._metrics, self._rules)
+        self._kept = index + 1, self._tail(index + 1, parts)
+        return gathered(stacked(rows, counted=own), self._metrics, self._rules)
 
-    def _decoded(self, file: ChunkFile) -> Columns:
-        return file.columns(self._metrics, status=self._status, profile=self._profile)
+    def within(self, index: int) -> tuple[int, int] | None:
+        """Returns the microseconds that are read of an object; None: all that it holds.
+
+        Of an object that other entries read too, only what can be of this one's steps.
+        """
+        if not self._objects[index].sliced:
+            return None
+        start, end = self._times[index]
+        # As recorded, a step may reach beyond the chunk that tells it.
+        more = 0 if self._reach else MOST_SECONDS * MICROS
+        return start - more, end + more
+
+    def _decoded(self, index: int, file: ChunkFile) -> Columns:
+        within = self.within(index)
+        return file.columns(
+            self._metrics, status=self._status, profile=self._profile, within=within
+        )
 
     def _neighbour(self, index: int) -> Columns:
         file = self.open(index, self._fetch(self._objects[index]))
-        return self._in_own_time(index, self._decoded(file))
+        return self._in_own_time(index, self._decoded(index, file))
 
     def _in_own_time(self, index: int, columns: Columns) -> Columns:
         start, end = self._times[index]
@@ -122,27 +155,16 @@ class ChunkReader:
             future=int(np.count_nonzero(columns.micros >= end)),
         )
 
-    def _without_later(self, index: int, columns: Columns) -> Columns:
-        """Leaves steps to the last object whose time holds their end."""
-        steps = -(-columns.micros // self._reach) * self._reach
-        mine = np.ones(len(steps), dtype=np.bool_)
-        for other in self._sources.of(index):
-            if other > index:
-                start, end = self._times[other]
-                mine &= (steps < start) | (steps >= end)
-        return columns if mine.all() else columns.at(np.flatnonzero(mine))
-
-    def _keep(self, index: int, parts: dict[int, Columns]) -> None:
-        """Keeps what an object will need if it is read next."""
-        kept = {}
-        if index < len(self._objects):
-            needed = self._times[index][0] - self._reach + 1
-            for other in self._sources.of(index):
-                if other in parts:
-                    rows = between(parts[other], needed, self._times[other][1])
-                    # Not a view: it would hold all rows of the object.
-                    kept[other] = replace(rows, values=rows.values.copy())
-        self._kept = (index, kept)
+    def _tail(self, index: int, parts: dict[int, Columns]) -> dict[int, Columns]:
+        """Returns the rows of a chunk that the next one, which begins with this object, needs."""
+        if index == len(self._objects):
+            return {}
+        needed = self._times[index][0] - self._reach + 1
+        return {
+            other: between(part, needed, self._times[other][1])
+            for other, part in parts.items()
+            if self._times[other][1] > needed
+        }
 
     def _check_borders(self, index: int) -> None:
         start, end = self._times[index]

@@ -64,7 +64,9 @@ class Dataset:
         With `pins` objects may change under the run. Batches come on `device`; blocks stay
         there or on the host.
         """
-        self._fetcher = Fetcher(source, max_bytes=shares.fetch_bytes, pins=pins)
+        self._fetcher = Fetcher(
+            source, max_bytes=shares.fetch_bytes, slice_bytes=shares.slice_bytes, pins=pins
+        )
         self._plan, self._statistics = plan, statistics
         self._rules = rules
         inputs = Inputs.of(statistics)

@@ -3,6 +3,9 @@
 The first byte of an object takes 100 ms on S3 and the rest of a chunk nothing, so requests
 overlap. What is on its way and what waits to be taken counts against one limit. A reader that
 is closed leaves a request of an outage behind rather than wait for it.
+
+An object that reaches into several chunks is asked for once for each: it stays as long as there
+is room, or is read row group by row group.
 """
 
 from collections import deque
@@ -13,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from argus_contract.plan import PinnedObject
+from argus_trainer.data.kept_contents import KeptContents
 from argus_trainer.data.pins import MOST_CHANGES, Pins, changing, gone, look
 from argus_trainer.data.remote_file import RemoteFile
 from argus_trainer.errors import ObjectChanged, ObjectNotFound
@@ -22,6 +26,9 @@ from argus_trainer.storage.store import ReadOnly, Source, changed
 NUM_THREADS = 16
 LARGE_BYTES = 64 << 20
 """An object above it is never held whole; it is read piece by piece while it is decoded."""
+LARGE_SLICED_BYTES = 4 << 20
+"""The same for an object of several chunks that cannot stay: below, reading it whole takes less
+time than one more request."""
 CHECK_SECONDS = 0.2
 """How often a wait calls `check`."""
 
@@ -45,11 +52,16 @@ class Fetcher:
         source: Source,
         *,
         max_bytes: int,
+        slice_bytes: int = 0,
         num_threads: int = NUM_THREADS,
         pins: Pins | None = None,
     ) -> None:
-        """With `pins` an object that changed is taken as it is now, once that is recorded."""
+        """With `pins` an object that changed is taken as it is now, once that is recorded.
+
+        Objects of several chunks stay within `slice_bytes`.
+        """
         self._source = source
+        self._slices = KeptContents(slice_bytes)
         self._pins = pins
         self._max_bytes = max_bytes
         self._most_waiting = 4 * num_threads
@@ -96,11 +108,25 @@ class Fetcher:
         raise changing(self._source, pinned)
 
     def _fetch(self, pinned: PinnedObject) -> Content:
+        if pinned.sliced and self._slices.has_room_for(pinned):
+            return self._slices.get(pinned, self._whole)
+        return self._remote(pinned) if self._is_remote(pinned) else self._whole(pinned)
+
+    def _is_remote(self, pinned: PinnedObject) -> bool:
+        if pinned.sliced and self._slices.has_room_for(pinned):
+            return False
+        return pinned.size > (LARGE_SLICED_BYTES if pinned.sliced else LARGE_BYTES)
+
+    def _remote(self, pinned: PinnedObject) -> RemoteFile:
         try:
-            if pinned.size > LARGE_BYTES:
-                # So that a change is found now, and not in the middle of its rows.
-                self._source.get_range(pinned.key, 0, 1, etag=pinned.etag)
-                return RemoteFile(self._source, pinned)
+            # So that a change is found now, and not in the middle of its rows.
+            self._source.get_range(pinned.key, 0, 1, etag=pinned.etag)
+        except ObjectNotFound as error:
+            raise ObjectNotFound(gone(self._source, pinned)) from error
+        return RemoteFile(self._source, pinned)
+
+    def _whole(self, pinned: PinnedObject) -> ReadOnly:
+        try:
             content = self._source.get(pinned.key, etag=pinned.etag)
         except ObjectNotFound as error:
             raise ObjectNotFound(gone(self._source, pinned)) from error
@@ -126,16 +152,16 @@ class Fetcher:
                 while (
                     upcoming
                     and len(waiting) < self._most_waiting
-                    and (not waiting or held + _held(upcoming) <= self._max_bytes)
+                    and (not waiting or held + self._held(upcoming) <= self._max_bytes)
                 ):
                     waiting.append((upcoming, self._requests.submit(partial(self.fetch, upcoming))))
-                    held += _held(upcoming)
+                    held += self._held(upcoming)
                     upcoming = next(todo, None)
                 pinned, reply = waiting[0]
                 while not wait([reply], timeout=CHECK_SECONDS).done:
                     check()
                 waiting.popleft()
-                held -= _held(pinned)
+                held -= self._held(pinned)
                 # Nothing here may keep what is the taker's from now on.
                 content = reply.result()
                 taken = [(self._pins.newest(pinned) if self._pins else pinned, content)]
@@ -146,6 +172,5 @@ class Fetcher:
             for _, reply in waiting:
                 reply.cancel()
 
-
-def _held(pinned: PinnedObject) -> int:
-    return 0 if pinned.size > LARGE_BYTES else pinned.size
+    def _held(self, pinned: PinnedObject) -> int:
+        return 0 if self._is_remote(pinned) else pinned.size

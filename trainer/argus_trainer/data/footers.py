@@ -46,6 +46,25 @@ def timed_by_footers(
     return timed, [info.key for info, found in zip(files, ranges, strict=True) if not found]
 
 
+def stated_seconds(metadata: pq.FileMetaData, group: int, column: str) -> tuple[int, int] | None:
+    """Returns the first and last second of a row group's rows in a top-level column.
+
+    None where the file does not say it, or not in a known unit.
+    """
+    names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    index = names.index(column)
+    described = json.loads(metadata.schema.column(index).logical_type.to_json())
+    per_second = _UNITS_PER_SECOND.get(described.get("timeUnit", ""))
+    statistics = metadata.row_group(group).column(index).statistics
+    if described["Type"] != "Timestamp" or per_second is None:
+        return None
+    if statistics is None or not statistics.has_min_max:
+        return None
+    least: Any = statistics.min_raw
+    most: Any = statistics.max_raw
+    return least // per_second, most // per_second
+
+
 def _range(source: Source, info: ObjectInfo, column: str) -> tuple[int, int] | None:
     """Returns the first and last second of a file's rows, or None for a file without rows."""
     name = f"{source.uri}/{info.key}"
@@ -58,8 +77,7 @@ def _range(source: Source, info: ObjectInfo, column: str) -> tuple[int, int] | N
             f"{name} has no column {column}; it has {', '.join(names)}: say which one is the "
             "timestamp in data.columns, or move the object out of the dataset"
         )
-    stated = _stated(metadata, names.index(column))
-    return stated or _read(source, info, column, name)
+    return _stated(metadata, column) or _read(source, info, column, name)
 
 
 def _footer(source: Source, info: ObjectInfo, name: str) -> pq.FileMetaData:
@@ -83,24 +101,14 @@ def _tail(source: Source, info: ObjectInfo, length: int) -> bytes:
     return source.get_range(info.key, start, info.size, etag=info.etag) if info.size else b""
 
 
-def _stated(metadata: pq.FileMetaData, index: int) -> tuple[int, int] | None:
-    """Returns what the statistics say, or None where they do not say all of it in a known unit."""
-    described = json.loads(metadata.schema.column(index).logical_type.to_json())
-    per_second = _UNITS_PER_SECOND.get(described.get("timeUnit", ""))
-    if described["Type"] != "Timestamp" or per_second is None:
+def _stated(metadata: pq.FileMetaData, column: str) -> tuple[int, int] | None:
+    """Returns what all row groups say together, or None where not all of them say it."""
+    groups = [n for n in range(metadata.num_row_groups) if metadata.row_group(n).num_rows]
+    stated = [stated_seconds(metadata, group, column) for group in groups]
+    times = [entry for entry in stated if entry]
+    if len(times) < len(groups):
         return None
-    bounds: list[int] = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        statistics = group.column(index).statistics
-        if not group.num_rows:
-            continue
-        if statistics is None or not statistics.has_min_max:
-            return None
-        least: Any = statistics.min_raw
-        most: Any = statistics.max_raw
-        bounds += [least // per_second, most // per_second]
-    return min(bounds), max(bounds)
+    return min(first for first, _ in times), max(last for _, last in times)
 
 
 def _read(source: Source, info: ObjectInfo, column: str, name: str) -> tuple[int, int]:

@@ -3,11 +3,14 @@
     group       blocks that are drawn from at once, and the order of their windows
     batches     the one that is trained on, and those that threads make ahead
     making      one object on its way, its rows while they are decoded, masks of a block
+    the plan    what is known of each object
     the rest    blocks made ahead, then objects fetched ahead, then decoded chunks for the
-                halo of a next block, then blocks that stay for the next epoch
+                halo of a next block, then objects of several chunks, then blocks that stay
+                for the next epoch
 
-Only the first three are needed. What a budget leaves beyond them saves reading; no batch
-depends on it. Training and validation take turns and share one budget.
+Only the first four are needed. What a budget leaves beyond them saves reading; no batch
+depends on it. Training and validation take turns and share one budget; the pass over all objects
+that statistics are made in comes before both and has the same one (`SurveyShares`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +21,7 @@ from argus_contract.decimals import value_of
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingMode, TrainingSpec
 from argus_trainer.data.ahead import NUM_MAKERS
-from argus_trainer.data.fetch import NUM_THREADS
+from argus_trainer.data.fetch import LARGE_BYTES, NUM_THREADS
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.step_record import Record
 from argus_trainer.data.windows import (
@@ -42,6 +45,14 @@ COPIES = 4
 DECODED_PER_BYTE = 8
 """Bytes that a byte of an object takes while it is decoded, where rows are not known: they may
 be recorded more often than the steps of the run."""
+OBJECT_BYTES = 3 << 10
+"""Of what the process knows of an object: its entry in the plan, its times, its places."""
+SURVEY_FETCH_BYTES = 32 * MIB
+"""Fetched and not yet read at once, while statistics are made."""
+RECORD_BYTES = 16 * MIB
+"""Of records that wait to be written: more would not be fewer requests that count."""
+RECORD_COPIES = 4
+"""Of these records while they are written, or read again."""
 MASK_BYTES = 48
 """Per server and step while a block is made: what finds gaps and windows."""
 ORDER_BYTES = 24
@@ -58,8 +69,45 @@ class Shares:
     """Of objects on their way beside the one that is decoded."""
     chunk_bytes: int
     """Of decoded chunks that stay for the halo of a next block."""
+    slice_bytes: int = 0
+    """Of objects that stay because they reach into several chunks."""
     block_bytes: int | None
     """Of blocks that stay for the next epoch; None: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyShares:
+    """What a budget is spent on while statistics are made."""
+
+    fetch_bytes: int
+    """Of objects on their way beside those that are decoded."""
+    slice_bytes: int
+    """Of objects that stay because they reach into several chunks."""
+    record_bytes: int
+    """Of records that wait to be written."""
+    decode_bytes: int | None
+    """Of objects that are decoded, with their bytes, at least half of it all; None: no limit."""
+
+    @classmethod
+    def of(cls, plan: Plan, budget: int | None) -> "SurveyShares":
+        """Returns the shares of a budget in bytes; None: no limit."""
+        slices = _slices(plan)
+        if budget is None:
+            return cls(
+                fetch_bytes=SURVEY_FETCH_BYTES,
+                slice_bytes=slices,
+                record_bytes=RECORD_BYTES,
+                decode_bytes=None,
+            )
+        fetched = min(SURVEY_FETCH_BYTES, budget // 4)
+        records = min(RECORD_BYTES, budget // (8 * RECORD_COPIES))
+        slices = min(slices, budget // 8)
+        return cls(
+            fetch_bytes=fetched,
+            slice_bytes=slices,
+            record_bytes=records,
+            decode_bytes=budget - fetched - RECORD_COPIES * records - slices,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +122,10 @@ class Memory:
     """Objects on their way beside the one that is decoded, when no request waits for memory."""
     chunks: int
     """The decoded chunks of the block that needs most of them."""
+    slices: int
+    """Objects that reach into several chunks."""
     needed: int
-    """Batches, order and making, without any block that is drawn from."""
+    """Batches, order, making and plan, without any block that is drawn from."""
     mix_width: int
 
     @classmethod
@@ -125,7 +175,8 @@ class Memory:
         a_step = servers * _chunk_bytes(inputs)
         chunks = [_sum_of_steps(steps, span) * a_step for span in spans]
         longest = max(end - start for start, end in steps)
-        largest = max(pinned.size for pinned in plan.objects)
+        # Larger ones are read piece by piece.
+        largest = min(max(pinned.size for pinned in plan.objects), LARGE_BYTES)
         rows = servers * longest * COPIES * 8 * (len(inputs.metrics) + 2)
         most_windows = plan.mix_width * max(windows)
         return cls(
@@ -133,12 +184,14 @@ class Memory:
             blocks=sum(blocks),
             fetched=min(FETCH_BYTES, NUM_THREADS * largest),
             chunks=max(chunks),
+            slices=_slices(plan),
             needed=(1 + NUM_MAKERS) * batch_size * rules.window * record.num_bytes
             + ORDER_BYTES * most_windows
             + MASK_BYTES * servers * max(span.num_steps for span in spans)
             + largest
             + max(rows, DECODED_PER_BYTE * largest)
-            + longest * a_step,
+            + longest * a_step
+            + OBJECT_BYTES * len(plan.objects),
             mix_width=plan.mix_width,
         )
 
@@ -150,8 +203,8 @@ class Memory:
     @property
     def recommended(self) -> int:
         """With it blocks are made and objects fetched ahead of need, and a halo is not decoded
-        again in order."""
-        return self.least + MOST_AHEAD * self.block + self.fetched + self.chunks
+        again in order, nor an object fetched once for each of its chunks."""
+        return self.least + MOST_AHEAD * self.block + self.fetched + self.chunks + self.slices
 
     @property
     def everything(self) -> int:
@@ -168,11 +221,12 @@ class Memory:
                 blocks_ahead=MOST_AHEAD,
                 fetch_bytes=self.fetched,
                 chunk_bytes=self.chunks,
+                slice_bytes=self.slices,
                 block_bytes=None,
             )
         if budget < self.least:
             raise ConfigurationError(
-                f"training.memoryBudget {mebibytes(budget)} is too small for this data, which "
+                f"training.memoryBudget {quantity(budget)} is too small for this data, which "
                 f"needs {mebibytes(self.least)} ({self.mix_width} blocks of "
                 f"{mebibytes(self.block)} and the way to them): set at least "
                 f"{mebibytes(self.least)} (without a value it is half of the memory that the "
@@ -185,11 +239,14 @@ class Memory:
         fetched = min(self.fetched, left)
         left -= fetched
         chunks = min(self.chunks, left)
+        left -= chunks
+        slices = min(self.slices, left)
         return Shares(
             blocks_ahead=ahead,
             fetch_bytes=fetched,
             chunk_bytes=chunks,
-            block_bytes=left - chunks,
+            slice_bytes=slices,
+            block_bytes=left - slices,
         )
 
 
@@ -217,6 +274,18 @@ def block_bytes(span: Span, servers: int, record: Record, windows: int) -> int:
 def mebibytes(count: int) -> str:
     """Returns a number of bytes as a quantity, rounded up."""
     return f"{-(-count // MIB)}Mi"
+
+
+def quantity(count: int) -> str:
+    """Returns a number of bytes as the shortest quantity that is exactly it."""
+    for unit, size in (("Gi", 2**30), ("Mi", MIB), ("Ki", 2**10)):
+        if count and count % size == 0:
+            return f"{count // size}{unit}"
+    return f"{count}"
+
+
+def _slices(plan: Plan) -> int:
+    return sum({entry.key: entry.size for entry in plan.objects if entry.sliced}.values())
 
 
 def _chunk_bytes(inputs: Inputs) -> int:

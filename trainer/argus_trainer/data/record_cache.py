@@ -15,6 +15,7 @@ from argus_contract.launch import LaunchData
 from argus_contract.names import CONTRACT_VERSION
 from argus_contract.plan import PinnedObject
 from argus_contract.spec import ModelSpec
+from argus_trainer.data.memory import RECORD_BYTES
 from argus_trainer.data.record import ObjectRecord, RecordForm
 from argus_trainer.data.record_pack import (
     DamagedPackError,
@@ -37,10 +38,6 @@ from argus_trainer.storage.store import Store
 
 MOST_RECORDS = 256
 """In a pack: ten thousand tiny objects are forty packs."""
-MOST_BYTES = 16 << 20
-"""Of a pack's tensors: about what is held at once while records are read or written."""
-
-
 Place = tuple[layout.RecordPack, int]
 """A pack and the number of a record in it."""
 
@@ -49,9 +46,19 @@ class RecordCache:
     """The records of one dataset read in one way. Used by one thread, in the order of a plan."""
 
     def __init__(
-        self, store: Store, data: LaunchData, model: ModelSpec, *, say: Callable[[str], None]
+        self,
+        store: Store,
+        data: LaunchData,
+        model: ModelSpec,
+        *,
+        say: Callable[[str], None],
+        most_bytes: int = RECORD_BYTES,
     ) -> None:
-        """`store` is that of `checkpoint.uri`; `say` hears of packs that are of no use."""
+        """`store` is that of `checkpoint.uri`; `say` hears of packs that are of no use.
+
+        At most `most_bytes` wait to be written, but for the last record.
+        """
+        self._most_bytes = most_bytes
         self._store, self._say = store, say
         self._scope = scope_of(data, model)
         self._usable = True
@@ -105,7 +112,7 @@ class RecordCache:
         """Keeps a record for later runs; writes a pack when it is full."""
         self._pending.append((pinned, origin, record))
         self._pending_bytes += num_bytes(record)
-        if len(self._pending) >= MOST_RECORDS or self._pending_bytes >= MOST_BYTES:
+        if len(self._pending) >= MOST_RECORDS or self._pending_bytes >= self._most_bytes:
             self.write(form)
 
     def write(self, form: RecordForm) -> None:

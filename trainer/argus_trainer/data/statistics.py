@@ -57,15 +57,26 @@ def make_statistics(
     training: TrainingSpec,
     *,
     cache: Kept,
+    decode_bytes: int | None = None,
     check: Callable[[], None],
 ) -> Statistics:
     """Returns the statistics of a run. Calls `check`, which may raise, while it waits.
 
-    Raises DataError for a missing column, a changed object, or data without one window.
+    Objects are decoded within `decode_bytes`; None: no limit. Raises ConfigurationError, naming
+    the object, for one that alone takes more, and DataError for a missing column, a changed
+    object, or data without one window.
     """
     targets = tuple(target.name for target in model.targets)
     objects = plan.objects[: plan.split.validation_end]
-    survey = Survey(fetcher, objects, targets, Rules.of(data), cache, check=check)
+    survey = Survey(
+        fetcher,
+        objects,
+        targets,
+        Rules.of(data),
+        cache,
+        decode_bytes=decode_bytes,
+        check=check,
+    )
     seen = _Seen(survey.form)
     for index, (pinned, record) in enumerate(zip(objects, survey.records(), strict=True)):
         steps = object_steps(pinned, survey.form.cadence_seconds)

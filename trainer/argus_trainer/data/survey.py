@@ -20,6 +20,7 @@ from argus_trainer.data.fetch import LARGE_BYTES, Content, Fetcher
 from argus_trainer.data.reasons import WITHOUT, nobody_chosen
 from argus_trainer.data.record import ObjectRecord, RecordForm, record_of
 from argus_trainer.data.record_pack import Origin
+from argus_trainer.data.room import Room
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.schema import measured_inputs
 from argus_trainer.data.windows import object_steps
@@ -64,6 +65,7 @@ class Survey:
         rules: Rules,
         cache: Kept,
         *,
+        decode_bytes: int | None = None,
         check: Callable[[], None],
     ) -> None:
         """Finds out from the first object that has rows how records are made.
@@ -72,6 +74,9 @@ class Survey:
         """
         self._fetcher, self._objects, self._targets = fetcher, objects, targets
         self._rules, self._cache, self._check = rules, cache, check
+        self._room = Room(decode_bytes)
+        # Decoded, an object is many times larger, so this one fills the room.
+        self._large = min(LARGE_BYTES, (decode_bytes or 2**62) // 16)
         cache.look(objects)
         # A record is kept under all that it was made of.
         sources = Sources(objects, rules)
@@ -130,7 +135,7 @@ class Survey:
     def _is_large(self, index: int) -> bool:
         """Whether the object's rows are too many to stand beside those of the one before it."""
         around = self._objects[max(index - 1, 0) : index + 1]
-        return any(pinned.size > LARGE_BYTES for pinned in around)
+        return any(pinned.size > self._large for pinned in around)
 
     def _contents(self, missing: Sequence[int]) -> Iterator[tuple[int, Content]]:
         """Yields these objects by number; the one that was read first is at hand."""
@@ -176,6 +181,15 @@ class Survey:
     def _made(self, index: int, content: Content) -> Made:
         form = self.form
         file = self._reader.open(index, content)
+        held = len(content) if isinstance(content, bytes | memoryview) else 0
+        # What is at hand of its chunk is put together with it.
+        held += 2 * self._reader.held_bytes
+        need = held + file.decoding_bytes(len(form.metrics), self._reader.within(index))
+        with self._room.of(need, file.name):
+            return self._made_of(index, file)
+
+    def _made_of(self, index: int, file: ChunkFile) -> Made:
+        form = self.form
         columns = self._reader.columns(index, file)
         self._note_others(columns)
         if not self._rules.cadence_seconds:

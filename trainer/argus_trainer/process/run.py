@@ -31,6 +31,8 @@ from argus_trainer.checkpoints.resume import refuse_without_state
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.heap import give_back, keep_heaps_few
+from argus_trainer.data.memory import SurveyShares, budget_of
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.data.record_cache import RecordCache
@@ -54,12 +56,10 @@ from argus_trainer.wording import counted
 if TYPE_CHECKING:
     from argus_trainer.process.attempt import Attempt
 
-SURVEY_BYTES = 32 << 20
-"""Fetched and not yet read at once, while statistics are made."""
-
 
 def run(launch: Launch, surroundings: Surroundings) -> int:
     """Runs `launch` to its end and returns the exit code. Raises nothing."""
+    keep_heaps_few()
     log = Log(surroundings.say, surroundings.clock)
     with log.hears_libraries():
         return _run(Journey(launch, replace(surroundings, say=log.say), log))
@@ -144,6 +144,7 @@ class Journey:
         runs.refuse_changed(plan, configuration)
         with _way_out_before_training(run_store):
             statistics = runs.statistics_or(lambda: self._make_statistics(ledger, data, plan, pins))
+        give_back()
         self.report.data(_data_status(plan, statistics))
         counts = exact_counts(plan, launch, statistics)
         for line in (
@@ -301,8 +302,17 @@ class Journey:
         self.surroundings.say(f"[DATA] Reading {chunks} for statistics")
         launch, stop = self.launch, self.surroundings.stop
         shared = open_store(launch.checkpoint.uri, launch.storage, stopping=stop.overdue)
-        cache = RecordCache(shared, launch.data, launch.model, say=self.surroundings.say)
-        with Fetcher(data, max_bytes=SURVEY_BYTES, pins=pins) as fetcher:
+        shares = SurveyShares.of(plan, budget_of(launch.training))
+        cache = RecordCache(
+            shared,
+            launch.data,
+            launch.model,
+            say=self.surroundings.say,
+            most_bytes=shares.record_bytes,
+        )
+        with Fetcher(
+            data, max_bytes=shares.fetch_bytes, slice_bytes=shares.slice_bytes, pins=pins
+        ) as fetcher:
             return make_statistics(
                 fetcher,
                 plan,
@@ -310,6 +320,7 @@ class Journey:
                 launch.model,
                 launch.training,
                 cache=cache,
+                decode_bytes=shares.decode_bytes,
                 check=stop.check,
             )
 
