@@ -72,6 +72,12 @@ bench-stream: .venv/.stamp ## First epoch from an S3 server against the same fro
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan
 
+# --- faults -------------------------------------------------------------------------------
+
+.PHONY: faults
+faults: ready ## Each fault of a real cluster during a run, as a table
+	@$(PYTHON) -m benchmarks.faults
+
 # --- checks -------------------------------------------------------------------------------
 
 .PHONY: verify
