@@ -88,6 +88,12 @@ bench-memory: .venv/.stamp ## Peak memory of a training process, and whether it 
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan
 
+# --- faults -------------------------------------------------------------------------------
+
+.PHONY: faults
+faults: ready ## Each fault of a real cluster during a run, as a table
+	@$(PYTHON) -m benchmarks.faults
+
 # --- checks -------------------------------------------------------------------------------
 
 .PHONY: verify

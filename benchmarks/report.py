@@ -36,8 +36,17 @@ def commit() -> str:
     return f"{name}{'+' if changed else ''}"
 
 
-def emit(bench: str, figures: Mapping[str, float], packages: Sequence[str]) -> None:
-    """Prints the JSON object and keeps it. `packages`: distributions that the figures rest on."""
+def emit(
+    bench: str,
+    figures: Mapping[str, float],
+    packages: Sequence[str],
+    *,
+    table: Sequence[Mapping[str, object]] = (),
+) -> None:
+    """Prints the JSON object and keeps it.
+
+    `packages`: distributions that the figures rest on. `table`: rows that are kept with them.
+    """
     document = {
         "bench": bench,
         "figures": {name: round(value, 4) for name, value in figures.items()},
@@ -47,6 +56,7 @@ def emit(bench: str, figures: Mapping[str, float], packages: Sequence[str]) -> N
             "python": platform.python_version(),
             **{package: version(package) for package in packages},
         },
+        **({"table": table} if table else {}),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{bench}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

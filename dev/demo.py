@@ -20,7 +20,9 @@ from stage.bucket import files, filesystem
 from stage.commandline import argus
 from stage.install import build_images, helm_install, make_namespace
 from stage.kubectl import ROOT, CommandFailed, kubectl
-from stage.runs import RESOURCE, TERMINAL, Run, TookTooLong
+from stage.parts import cluster
+from stage.runs import RESOURCE, TERMINAL, Run
+from stage.waiting import TookTooLong
 
 NAMESPACE = "demo"
 SAMPLE = ROOT / "manifests/samples/trainingjob.yaml"
@@ -36,10 +38,6 @@ def step(title: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     console.print(f"    [dim]{time.monotonic() - start:.0f} s[/]")
-
-
-def start_cluster() -> None:
-    subprocess.run([sys.executable, "-m", "cluster", "up"], cwd=ROOT, check=True)
 
 
 def make_dataset(uri: str) -> None:
@@ -128,7 +126,7 @@ def main() -> int:
     sample["spec"]["runToken"] = time.strftime("%Y-%m-%dT%H:%M:%S")
     try:
         with step("Kubernetes and S3 on this machine"):
-            start_cluster()
+            cluster("up")
         with step("images of the operator and the trainer"):
             build_images()
         with step("helm install argus charts/argus"):

@@ -18,6 +18,7 @@ from .prerequisites import require_root_on_linux
 from .report import print_environment, print_status
 from .start import bring_up, build
 from .stop import take_down
+from .trouble import SIGNALS, send_signal
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,6 +51,9 @@ def _run(options: argparse.Namespace, places: Places) -> int:
         case "up":
             with _alone(places), timed("up, in all"):
                 bring_up(places)
+        case "signal":
+            with _alone(places):
+                send_signal(places, options.part, options.signal)
         case "down":
             with _alone(places):
                 take_down(places)
@@ -69,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start what is not running, building what is missing")
     commands.add_parser("status", help="one line per part; exit status 1 if something is down")
     commands.add_parser("down", help="remove the cluster and everything it made")
+    trouble = commands.add_parser("signal", help="send one part a signal: KILL is a crash")
+    trouble.add_argument("part", metavar="PART", help="a name that status prints")
+    trouble.add_argument("signal", choices=SIGNALS)
     commands.add_parser("env", help="print export lines for eval")
     image = commands.add_parser("image", help="build an image and import it as localhost/TAG")
     image.add_argument("tag", metavar="TAG", help="name and tag, such as argus/operator:dev")

@@ -72,6 +72,14 @@ def take_down_network(places: Places) -> None:
     _restore_settings(places)
 
 
+def network_left() -> list[str]:
+    """What is still there of it, in words."""
+    listed = execute(["nft", "list", "tables"], step="listing nft tables").splitlines()
+    ours = {f"table {name}" for name in (f"ip {NFT_TABLE}", *NFT_TABLES_OF_PROXY)}
+    bridge = [f"bridge {BRIDGE}"] if bridge_exists() else []
+    return [*bridge, *(f"nft {table}" for table in listed if table in ours)]
+
+
 def bridge_exists() -> bool:
     return Path(f"/sys/class/net/{BRIDGE}").exists()
 

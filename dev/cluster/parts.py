@@ -17,7 +17,11 @@ from .places import (
     ETCD,
     HOST_ADDRESS,
     NODE_NAME,
+    S3_FILER_PORT,
+    S3_MASTER_PORT,
     S3_PORT,
+    S3_TLS_PORT,
+    S3_VOLUME_PORT,
     SERVICE_NETWORK,
     Places,
 )
@@ -119,10 +123,16 @@ def _seaweedfs(places: Places, weed: Path) -> tuple[str, ...]:
         *(str(weed), "server", "-master.telemetry=false", f"-dir={places.state}/s3"),
         *(f"-ip={HOST_ADDRESS}", f"-ip.bind={HOST_ADDRESS}"),
         # Each port has a twin 10000 above it for gRPC.
-        *("-master.port=9333", "-volume.port=9334", "-filer.port=9335"),
+        *(
+            f"-master.port={S3_MASTER_PORT}",
+            f"-volume.port={S3_VOLUME_PORT}",
+            f"-filer.port={S3_FILER_PORT}",
+        ),
         *("-master.volumeSizeLimitMB=64", "-volume.max=0"),
         *("-s3", f"-s3.port={S3_PORT}", f"-s3.config={places.s3_keys}"),
-        "-s3.autoCreateBucket=false",
+        *(f"-s3.port.https={S3_TLS_PORT}", f"-s3.cert.file={places.certificates}/serving.crt"),
+        f"-s3.key.file={places.certificates}/serving.key",
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
     )
 
 

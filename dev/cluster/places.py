@@ -22,8 +22,12 @@ KUBERNETES_SERVICE_ADDRESS = "10.96.0.1"
 NODE_NAME = "node-1"
 API_SERVER = f"https://{HOST_ADDRESS}:6443"
 ETCD = "https://127.0.0.1:2379"
+S3_MASTER_PORT, S3_VOLUME_PORT, S3_FILER_PORT = 9333, 9334, 9335
 S3_PORT = 8333
 S3_ENDPOINT = f"http://{HOST_ADDRESS}:{S3_PORT}"
+S3_TLS_PORT = 8343
+S3_TLS_ENDPOINT = f"https://{HOST_ADDRESS}:{S3_TLS_PORT}"
+"""The same server; its certificate is of the cluster's own authority, which no image knows."""
 S3_REGION = "us-east-1"
 S3_BUCKET = "argus"
 PYTHON_IMAGE = "localhost/argus-dev/python:3.11-slim-bookworm"
@@ -77,6 +81,11 @@ class Places:
     @property
     def certificates(self) -> Path:
         return self.state / "certificates"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that all others of the cluster are checked against."""
+        return self.certificates / "ca.crt"
 
     @property
     def configuration(self) -> Path:

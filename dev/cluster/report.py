@@ -7,7 +7,7 @@ import shlex
 from .api import node_is_ready
 from .failures import MissingPrerequisite
 from .parts import all_parts
-from .places import NODE_NAME, S3_ENDPOINT, S3_REGION, Places
+from .places import NODE_NAME, S3_ENDPOINT, S3_REGION, S3_TLS_ENDPOINT, Places
 from .prerequisites import find_weed
 from .s3 import read_keys
 
@@ -39,6 +39,8 @@ def print_environment(places: Places) -> None:
         "CONTAINERD_ADDRESS": str(places.containerd_socket),
         "CONTAINERD_NAMESPACE": "k8s.io",
         "ARGUS_S3_ENDPOINT": S3_ENDPOINT,
+        "ARGUS_S3_TLS_ENDPOINT": S3_TLS_ENDPOINT,
+        "ARGUS_S3_CA_FILE": str(places.authority),
         "AWS_ACCESS_KEY_ID": keys.access,
         "AWS_SECRET_ACCESS_KEY": keys.secret,
         "AWS_DEFAULT_REGION": S3_REGION,

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import s3fs
+from botocore.exceptions import ClientError
 
 from stage.kubectl import environment
 
@@ -39,3 +40,21 @@ def files(uri: str) -> list[tuple[str, int]]:
 def upload(folder: str, uri: str) -> None:
     """Copies a local folder under an s3:// prefix, replacing what is there."""
     filesystem().put(folder.rstrip("/") + "/", uri.rstrip("/") + "/", recursive=True)
+
+
+def refusal(access: str, secret: str) -> str:
+    """Returns the server's code for a listing with these keys; empty when it lets them in."""
+    variables = environment()
+    client = s3fs.S3FileSystem(
+        key=access,
+        secret=secret,
+        endpoint_url=variables["ARGUS_S3_ENDPOINT"],
+        client_kwargs={"region_name": variables["AWS_DEFAULT_REGION"]},
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    try:
+        client.call_s3("list_objects_v2", Bucket="argus", MaxKeys=1)
+    except (OSError, ClientError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -5,11 +5,10 @@ repository's own `.venv` and sources are mounted (chart value `trainer.extraVolu
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from stage.kubectl import ROOT, call, environment, kubectl
+from stage.parts import cluster
 
 NAMESPACE = "argus-system"
 SECRET = "argus-storage"
@@ -20,16 +19,8 @@ TRAINER_TAG = "argus-trainer-dev:dev"
 
 def build_images() -> None:
     """Builds both images and imports them into the cluster's containerd."""
-    for tag, dockerfile in (
-        (OPERATOR_TAG, "Dockerfile.operator"),
-        (TRAINER_TAG, "dev/images/Dockerfile.trainer-dev"),
-    ):
-        subprocess.run(
-            [sys.executable, "-m", "cluster", "image", tag, dockerfile, "."],
-            cwd=ROOT,
-            env=environment() | {"PYTHONPATH": str(ROOT / "dev")},
-            check=True,
-        )
+    cluster("image", OPERATOR_TAG, "Dockerfile.operator", ".")
+    cluster("image", TRAINER_TAG, "dev/images/Dockerfile.trainer-dev", ".")
 
 
 def site_packages() -> Path:

@@ -6,17 +6,30 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from stage.kubectl import CommandFailed, apply, get, kubectl
 from stage.processes import processes_with
+from stage.waiting import TookTooLong
 
 RESOURCE = "argustrainingjobs.argus.tachyon.dev"
 TERMINAL = ("Succeeded", "Failed")
 
 
-class TookTooLong(Exception):
-    """What was waited for did not come; the message holds the status seen last."""
+def step(status: dict[str, Any]) -> int:
+    """Returns the optimizer steps that are done."""
+    return int(status.get("progress", {}).get("step", 0))
+
+
+def saved_step(status: dict[str, Any]) -> int:
+    """Returns the step of the newest durable state; 0 before there is one."""
+    return int(status.get("checkpoint", {}).get("step", 0))
+
+
+def measured_at(status: dict[str, Any]) -> datetime:
+    """Returns when the trainer was where `step` says. Raises KeyError before it said so."""
+    return datetime.fromisoformat(status["progress"]["lastUpdateTime"])
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,16 @@ class Run:
                 raise TookTooLong(f"{self.name} ended: {json.dumps(status, indent=1)}")
         raise AssertionError("unreachable: watch raises")
 
+    def wait_standstill(self, seconds: float, timeout: float) -> dict[str, Any]:
+        """Returns the status once its step has not changed for so many seconds."""
+        seen, since = -1, time.monotonic()
+        for status in self.watch(timeout):
+            if step(status) != seen:
+                seen, since = step(status), time.monotonic()
+            elif time.monotonic() - since >= seconds:
+                return status
+        raise AssertionError("unreachable: watch raises")
+
     def wait_end(self, timeout: float) -> dict[str, Any]:
         """Returns the status of the ended run."""
         return self.wait(lambda status: status.get("phase") in TERMINAL, timeout)
@@ -102,12 +125,15 @@ class Run:
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
         kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
+    def trainer(self, pod: str) -> int:
+        """Returns the process id of a pod's trainer, as the node sees it."""
+        for pid in processes_with("ARGUS_POD_NAME", pod):
+            return pid
+        raise CommandFailed(f"no trainer process of pod {pod} found on this machine")
+
     def kill(self, pod: str) -> None:
         """Sends SIGKILL to the trainer of a pod, from the node: it cannot say a word."""
-        for pid in processes_with("ARGUS_POD_NAME", pod):
-            os.kill(pid, signal.SIGKILL)
-            return
-        raise CommandFailed(f"no trainer process of pod {pod} found on this machine")
+        os.kill(self.trainer(pod), signal.SIGKILL)
 
     def log(self, pod: str) -> str:
         """Returns the log of a pod."""

@@ -1,47 +1,46 @@
 """Argus on the whole cluster, once for all tests of this folder.
 
 A cluster that is up already is used and left as it is; one that the tests started is
-stopped at the end.
+stopped at the end, after a crash of its node: `down` must leave nothing behind then, too.
 """
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from stage.commandline import argus
 from stage.install import build_images, helm_install, make_namespace
-from stage.kubectl import ROOT, kubectl
-from stage.manifests import DATASETS
+from stage.kubectl import kubectl
+from stage.manifests import DATASETS, small_run
+from stage.parts import cluster, cluster_status
+from stage.results import Outcome, outcome_of
+from stage.runs import Run
+from stage.trials import END_SECONDS, Alone, Trials
 
 NAMESPACE = "argus-test"
 
 
-def cluster(command: str) -> int:
-    """Runs one command of dev/cluster; returns its exit status."""
-    return subprocess.run(
-        [sys.executable, "-m", "cluster", command], cwd=ROOT, env=own_environment(), check=False
-    ).returncode
-
-
-def own_environment() -> dict[str, str]:
-    """Returns our environment with the repository's packages on the path."""
-    return {**os.environ, "PYTHONPATH": "contract:operator:trainer:dev"}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests marked `faults`, unless the command asks for them by this name."""
+    if "faults" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("faults")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[None]:
     """The cluster with Argus installed by its chart."""
-    was_up = cluster("status") == 0
-    subprocess.run(
-        [sys.executable, "-m", "cluster", "up"], cwd=ROOT, env=own_environment(), check=True
-    )
+    was_up, _ = cluster_status()
+    cluster("up")
     build_images()
     helm_install()
     yield
     if not was_up:
+        cluster("signal", "kubelet", "KILL")
+        cluster("signal", "containerd", "KILL")
         cluster("down")
 
 
@@ -60,3 +59,29 @@ def small_dataset(installed: None) -> str:
     uri = f"{DATASETS}/test-small"
     argus("generate", "--servers", "4", "--hours", "72", "--seed", "7", "--output", uri)
     return uri
+
+
+@pytest.fixture(scope="session")
+def alone(namespace: str, small_dataset: str) -> Alone:
+    """Runs that nobody disturbs, each trained once in a session."""
+
+    @functools.cache
+    def train(**training: Any) -> Outcome:
+        name = "-".join(["calm", *(str(value) for value in training.values())])
+        run = Run.apply(namespace, small_run(name, small_dataset, **training))
+        run.wait_end(END_SECONDS)
+        return outcome_of(run)
+
+    return train
+
+
+@pytest.fixture
+def trials(
+    record_property: Callable[[str, object], None], namespace: str, small_dataset: str
+) -> Iterator[Trials]:
+    """Nothing of them runs on after the test."""
+    trials = Trials(namespace, small_dataset)
+    yield trials
+    record_property("rows", trials.rows)
+    for run in trials.began:
+        run.delete()

@@ -1,4 +1,4 @@
-"""Promises of the development cluster that need no cluster to check: whom it may kill."""
+"""Promises of the development cluster: whom it may kill, and that nothing of it stays."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from cluster import processes
-from cluster.failures import MissingPrerequisite, PartFailed
+from cluster.failures import ClusterError, MissingPrerequisite, PartFailed
 from cluster.places import Places
+from cluster.trouble import send_signal
+from stage.parts import cluster, cluster_status
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
@@ -64,3 +66,27 @@ def test_a_failed_part_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
 def test_a_state_folder_that_cannot_work_is_refused(state: str) -> None:
     with pytest.raises(MissingPrerequisite):
         Places.from_environment({"ARGUS_DEV_STATE": state})
+
+
+def test_a_signal_reaches_the_part_that_is_named_and_a_killed_one_is_gone(tmp_path: Path) -> None:
+    places = Places(cache=tmp_path / "cache", state=tmp_path)
+    places.records.mkdir()
+    record = places.records / "sleeper.json"
+    processes.start(("/bin/sleep", "60"), log=tmp_path / "log", environment={}, record=record)
+    process = processes.recorded(record)
+    assert process is not None
+    send_signal(places, "sleeper", "STOP")
+    assert process.is_alive()
+    send_signal(places, "sleeper", "KILL")
+    assert not process.is_alive()
+    for part in ("sleeper", "nobody"):
+        with pytest.raises(ClusterError, match=f"no part named '{part}' runs"):
+            send_signal(places, part, "KILL")
+
+
+@pytest.mark.cluster
+def test_a_second_up_changes_nothing(installed: None) -> None:
+    before = cluster_status()
+    cluster("up")
+    assert cluster_status() == before
+    assert before[0]

@@ -6,17 +6,18 @@ import re
 import signal
 import time
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from stage.bucket import files, filesystem, read_json
+from stage.bucket import files, read_json
 from stage.commandline import argus
 from stage.install import NAMESPACE as OPERATOR_NAMESPACE
 from stage.kubectl import ROOT, get, kubectl
 from stage.manifests import DATASETS, small_run
 from stage.processes import processes_with
+from stage.results import model_of
 from stage.runs import Run
+from stage.trials import Alone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -30,22 +31,10 @@ BUNDLE_FILES = {
 }
 
 
-def final_of(status: dict[str, Any]) -> dict[str, Any]:
-    return read_json(f"{status['resolved']['checkpointUri']}/{status['runKey']}/final.json")
-
-
-def weights_of(status: dict[str, Any]) -> bytes:
-    weights: bytes = filesystem().cat_file(f"{status['artifact']['uri']}/model.safetensors")
-    return weights
-
-
 def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
-    namespace: str, small_dataset: str
+    namespace: str, small_dataset: str, alone: Alone
 ) -> None:
-    calm = Run.apply(namespace, small_run("calm", small_dataset))
-    calm_status = calm.wait_end(420)
-    assert calm_status["phase"] == "Succeeded", calm_status
-
+    calm = alone()
     rough = Run.apply(namespace, small_run("rough", small_dataset))
     rough.wait(lambda s: s.get("checkpoint", {}).get("step", 0) > 0 and rough.running_pod(), 240)
     first = rough.running_pod()
@@ -63,14 +52,13 @@ def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
     rough_status = rough.wait_end(420)
     assert rough_status["phase"] == "Succeeded", rough_status
 
-    assert final_of(rough_status)["windowsDigest"] == final_of(calm_status)["windowsDigest"]
-    assert weights_of(rough_status) == weights_of(calm_status)
+    assert model_of(rough_status) == calm.model
     reasons = [attempt["endReason"] for attempt in rough_status["attempts"]]
     assert reasons == ["Preempted", "Lost", "Completed"]
     assert rough_status["attempts"][0]["exitCode"] == 75
     assert rough_status["disruptions"]["count"] == 2
-    assert "resumedFromStep" not in calm_status["checkpoint"]
-    assert calm_status["disruptions"]["count"] == 0
+    assert "resumedFromStep" not in calm.status["checkpoint"]
+    assert calm.status["disruptions"]["count"] == 0
 
     assert {name for name, _ in files(rough_status["artifact"]["uri"])} == BUNDLE_FILES
     assert set(rough_status["artifact"]["files"]) == BUNDLE_FILES
@@ -81,7 +69,7 @@ def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
     assert "node-1" in row
     kubectl("wait", "--for=condition=Complete", "atj/rough", "-n", namespace, "--timeout=5s")
 
-    reapply_the_same_yaml(namespace, calm)
+    reapply_the_same_yaml(namespace, Run(namespace, "rough"))
 
 
 def reapply_the_same_yaml(namespace: str, run: Run) -> None:

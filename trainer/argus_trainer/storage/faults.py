@@ -6,6 +6,7 @@ the codes.
 
 from enum import Enum, auto
 
+import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -16,6 +17,7 @@ from botocore.exceptions import (
     MetadataRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
+    SSLError,
 )
 
 
@@ -28,6 +30,8 @@ class Fault(Enum):
     """If-None-Match found an object."""
     DENIED = auto()
     NO_CREDENTIALS = auto()
+    UNTRUSTED = auto()
+    """The server shows a certificate that no known authority vouches for."""
     TEMPORARY = auto()
     """Worth another try."""
     NOT_IMPLEMENTED = auto()
@@ -60,9 +64,13 @@ _TEMPORARY_STATUSES = frozenset({408, 409, 425, 429})
 
 
 def fault_of(error: Exception) -> Fault:
-    """Returns what `error` means; every failure of the network itself is temporary."""
+    """Returns what `error` means; a failure of the network is temporary, a certificate is not."""
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return Fault.NO_CREDENTIALS
+    if isinstance(error, SSLError) and isinstance(
+        error.kwargs.get("error"), aiohttp.ClientConnectorCertificateError
+    ):
+        return Fault.UNTRUSTED
     if isinstance(error, BotoCoreError) and not isinstance(error, _NETWORK):
         return Fault.REFUSED
     if not isinstance(error, ClientError):

@@ -294,6 +294,13 @@ class S3Store:
                 f"(in a cluster: the Secret of storage.secretRef) and what they may do in bucket "
                 f"{self._bucket}"
             )
+        # Once it was trusted it is the server that is being changed, and that passes.
+        if fault is Fault.UNTRUSTED and not self._granted:
+            return ConfigurationError(
+                f"storage: {self._options.endpoint or 'AWS'} shows a certificate that is not "
+                f"trusted: {what}: {error}; name the ConfigMap with the certificates of its "
+                "authority in storage.caBundleRef (on a command line: AWS_CA_BUNDLE)"
+            )
         if fault is Fault.MISSING_BUCKET and not self._granted:
             return ConfigurationError(
                 f"storage: bucket {self._bucket} of {self._uri} does not exist at "
