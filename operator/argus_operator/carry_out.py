@@ -48,7 +48,7 @@ class Executor:
     async def _prove(self, create: CreateJob, observed: Observed) -> Observed:
         job = build_job(observed.run, create, self._configuration)
         try:
-            await self._cluster.create_job(job, dry_run=True)
+            await self._cluster.prove_job(job)
         except Invalid as error:
             return replace(observed, refusal=_refusal(create, error))
         except (AlreadyExists, Refused):

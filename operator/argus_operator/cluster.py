@@ -114,17 +114,21 @@ class Cluster:
         raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
         return raw
 
-    async def create_job(self, job: Mapping[str, Any], *, dry_run: bool = False) -> JobView:
-        """Makes a Job, or with `dry_run` only asks whether it would be taken.
+    async def prove_job(self, job: Mapping[str, Any]) -> None:
+        """Asks whether a Job would be taken, without making it. Raises as `create_job`."""
+        await self._post_job(job, {"dryRun": "All"})
 
-        Raises AlreadyExists or Refused; a field that the API server does not know is Invalid.
-        """
-        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
-        path = _jobs(job["metadata"]["namespace"])
-        created = read_job(await self._request("POST", path, job, query=query))
+    async def create_job(self, job: Mapping[str, Any]) -> JobView:
+        """Raises AlreadyExists or Refused; a field that the API server does not know is Invalid."""
+        created = read_job(await self._post_job(job, {}))
         if created is None:
             raise api_error(500, "NoLabels", "the Job came back without its labels")
         return created
+
+    async def _post_job(self, job: Mapping[str, Any], query: Mapping[str, str]) -> Any:
+        path = _jobs(job["metadata"]["namespace"])
+        strictly = {"fieldValidation": "Strict", **query}
+        return await self._request("POST", path, job, query=strictly)
 
     async def delete_job(self, job: JobView) -> None:
         """Deletes this very Job (by uid) and its pods; one that is gone is fine."""

@@ -59,12 +59,12 @@ def _one_of(own: str | None, default: str | None, field: str, value: str, reason
 
 def resolve_scheduling(own: Scheduling, defaults: Defaults) -> Scheduling:
     """Returns the place of a run. Whole fields: an empty selector or list of its own means none."""
-    defaulted = {
-        name: getattr(defaults, name)
-        for name in ("node_selector", "tolerations")
-        if getattr(own, name) is None
-    }
-    return own.model_copy(update=defaulted)
+    selector = defaults.node_selector if own.node_selector is None else own.node_selector
+    tolerations = defaults.tolerations if own.tolerations is None else own.tolerations
+    # None and not empty: a status must read back as it was written.
+    return own.model_copy(
+        update={"node_selector": selector or None, "tolerations": tolerations or None}
+    )
 
 
 def _resolve_storage(own: StorageSpec, default: StorageSpec) -> StorageSpec:

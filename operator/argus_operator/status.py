@@ -7,6 +7,7 @@ again). Progress shares a budget of writes; a new phase does not wait for it.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from argus_contract.status import ArgusTrainingJobStatus
 from argus_operator.cluster import Cluster
@@ -26,7 +27,7 @@ class StatusWriter:
             return False
         if status.phase == run.status.phase:
             await self._wait_for_slot()
-        await self._cluster.apply_status(run, status.to_wire())
+        await self._cluster.apply_status(run, to_apply(status))
         return True
 
     async def _wait_for_slot(self) -> None:
@@ -35,6 +36,18 @@ class StatusWriter:
         self._next_slot = slot + 1 / WRITES_PER_SECOND
         if slot > now:
             await asyncio.sleep(slot - now)
+
+
+def to_apply(status: ArgusTrainingJobStatus) -> dict[str, Any]:
+    """Returns the JSON form without the maps that are empty where they once were not.
+
+    A server-side apply that empties a map leaves null, which the schema refuses.
+    """
+    wire = status.to_wire()
+    resolved = wire.get("resolved", {})
+    for part in {"resourcesPerNode", "scheduling"} & resolved.keys():
+        resolved[part] = {name: value for name, value in resolved[part].items() if value != {}}
+    return wire
 
 
 def differs(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> bool:

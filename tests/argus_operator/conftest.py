@@ -26,6 +26,7 @@ from argus_operator.configuration import Configuration
 from argus_operator.decide import decide
 from argus_operator.decision import Decision
 from argus_operator.observed import Observed, Poll
+from argus_operator.status import to_apply
 from argus_operator.views import (
     Exit,
     Hindrance,
@@ -34,6 +35,7 @@ from argus_operator.views import (
     Key,
     PodView,
     RunView,
+    read_status,
 )
 
 START = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
@@ -184,8 +186,9 @@ class Scene:
         return decide(self.observed, self.configuration)
 
     def store(self) -> Decision:
-        """Decides, and writes the status as the operator would."""
+        """Decides, and writes the status as the operator would: it reads back as it was."""
         decision = self.decide()
+        assert read_status(to_apply(decision.status)) == decision.status
         self.run(status=decision.status)
         return decision
 

@@ -8,8 +8,10 @@ import pytest
 from argus_contract.status import ConditionType, EndReason, Phase
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
+from argus_operator.configuration import Defaults
 from argus_operator.decision import CreateJob, DeleteJob, ProveJob
 from argus_operator.errors import ApiError, Invalid, api_error
+from argus_operator.status import differs
 from argus_operator.views import JobEnd
 
 
@@ -114,14 +116,14 @@ def test_a_run_that_is_born_suspended_makes_no_job_and_is_proven_once(
 
 
 class ApiServer:
-    """Answers a dry run."""
+    """Answers a dry run as the real one: with no more than yes or no."""
 
     def __init__(self, error: ApiError | None) -> None:
         self.error = error
-        self.made: list[bool] = []
+        self.num_asked = 0
 
-    async def create_job(self, job: Any, *, dry_run: bool = False) -> None:
-        self.made.append(not dry_run)
+    async def prove_job(self, job: Any) -> None:
+        self.num_asked += 1
         if self.error:
             raise self.error
 
@@ -135,7 +137,7 @@ def prove(scene: Any, error: ApiError | None) -> Any:
         clock=lambda: scene.now,
     )
     observed = asyncio.run(executor.carry_out(scene.decide().actions, scene.observed))
-    assert server.made == [False], "a suspended run makes nothing"
+    assert server.num_asked == 1
     scene.observed = observed
     return scene
 
@@ -182,3 +184,13 @@ def test_a_run_that_cannot_be_accepted_says_so_rather_than_that_it_is_suspended(
 ) -> None:
     decision = scene.queue("q").spec(suspend=True).decide()
     assert decision.status.reason == "KueueNotEnabled"
+
+
+def test_a_run_that_stands_still_is_written_once(scene: Any) -> None:
+    empty = {"nodeSelector": {}, "tolerations": []}
+    known = scene.configuration.defaults.to_wire() | empty
+    defaults = Defaults.model_validate(known)
+    scene.configuration = scene.configuration.model_copy(update={"defaults": defaults})
+    scene.spec(suspend=True, scheduling=empty).store()
+    before = scene.observed.run.status
+    assert not differs(before, scene.at(1000).decide().status)

@@ -19,7 +19,7 @@ from argus_operator.children import Children
 from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
-from argus_operator.status import StatusWriter, differs
+from argus_operator.status import StatusWriter, differs, to_apply
 from argus_operator.views import (
     JobView,
     Key,
@@ -289,6 +289,16 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
     assert run.resource_version == "1"
     assert wire["phase"] == "Pending"
     json.dumps(wire)
+
+
+def test_a_map_that_became_empty_is_left_out_and_reads_back_the_same(scene: Any) -> None:
+    scene.spec(resourcesPerNode={"limits": {"memory": "1Gi"}}, scheduling={"nodeSelector": {}})
+    status = scene.job().decide().status
+    wire = to_apply(status)
+    assert wire["resolved"]["resourcesPerNode"] == {"limits": {"memory": "1Gi"}}
+    assert "nodeSelector" not in wire["resolved"]["scheduling"]
+    assert read_status(wire).resolved.resources_per_node == status.resolved.resources_per_node
+    assert to_apply(ArgusTrainingJobStatus()) == {"conditions": [], "metrics": [], "attempts": []}
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

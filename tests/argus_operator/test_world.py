@@ -84,11 +84,14 @@ class World:
     async def list_warnings(self, namespace: str, uid: str) -> list[Any]:
         return []
 
-    async def create_job(self, job: Any, *, dry_run: bool = False) -> JobView:
+    async def prove_job(self, job: Any) -> None:
+        assert job["metadata"]["name"] not in self.jobs
+
+    async def create_job(self, job: Any) -> JobView:
         name = job["metadata"]["name"]
         if name in self.jobs:
             raise api_error(409, "AlreadyExists", name)
-        self.num_jobs += not dry_run
+        self.num_jobs += 1
         made = JobView(
             key=self.run.key,
             name=name,
@@ -97,9 +100,8 @@ class World:
             owner_uid=job["metadata"]["ownerReferences"][0]["uid"],
             created=self.now,
         )
-        if not dry_run:
-            self.set(made)
-            self._reply()
+        self.set(made)
+        self._reply()
         return made
 
     async def delete_job(self, job: JobView) -> None:
