@@ -63,8 +63,11 @@ def test_a_plan_is_shown_without_torch_and_leaves_nothing(data: Path, tmp_path: 
         "fetch",
         "memory",
         "mixing",
+        "holds",
         "time",
+        "measured",
     } <= lines.keys()
+    assert shown.stdout.splitlines()[-1].startswith("verdict    nothing")
     assert not [*tmp_path.rglob("*.json")]
 
 
@@ -84,6 +87,10 @@ def test_options_of_training_count(data: Path, tmp_path: Path) -> None:
         (("{data}", "--start", "2031-01-01T00:00:00Z"), 65, "no chunk of"),
         (("{data}", *SIZES, "--target", "gold_price"), 65, "no numeric column gold_price"),
         (("{data}", "--encoder-length", "0"), 64, "--encoder-length"),
+        (("{data}", *SIZES, "--servers", "nobody-*"), 65, "--servers nobody-* fits no server"),
+        (("{data}", *SIZES, "--factor", "gold=2"), 65, "--factor of gold is 2, and"),
+        (("{data}", *SIZES, "--gpus", "2"), 78, "--gpus asks for 2 GPUs: this trainer uses one"),
+        (("{data}", *SIZES, "--streaming", "--memory-budget", "1"), 78, "--memory-budget "),
     ],
 )
 def test_what_training_would_refuse_is_refused_alike(

@@ -42,7 +42,7 @@ def without_notes(statistics):
 def test_a_file_without_rows_is_a_gap(damaged) -> None:
     run = damaged(5, lambda rows: rows.iloc[:0]).prepare()
     assert run.statistics.rows == 13 * 12 * 3
-    assert run.statistics.notes == ()
+    assert run.statistics.notes == ("1 objects without a row: their time is a gap",)
 
 
 def test_a_first_file_without_rows_leaves_the_cadence_to_the_next(damaged) -> None:

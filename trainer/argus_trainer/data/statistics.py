@@ -35,6 +35,7 @@ from argus_trainer.data.windows import (
 )
 
 ODDITIES = {
+    "empty": "objects without a row: their time is a gap",
     "without_time": "rows without a time: left out",
     "without_server": "rows without a server's name: left out",
     "not_chosen": "rows of servers that data.servers does not choose: left out",
@@ -113,6 +114,8 @@ class _Seen:
             # What another entry of the same object takes is no oddity.
             if not (sliced and name in ("late", "future")):
                 self.oddities[name] += count
+        if not (sliced or record.rows or record.oddities):
+            self.oddities["empty"] += 1
         if is_training:
             self.rows += record.rows
             self.features = self.features.merged(record.features)

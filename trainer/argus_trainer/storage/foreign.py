@@ -114,11 +114,10 @@ class ForeignSource:
             except (BaseError, OSError) as error:
                 if _status(error) in (401, 403):
                     raise _denied(what, error) from error
-                if not self._has_answered and patience.is_first_contact_over:
-                    lost = lost_cause(error, self._uri)
-                    if lost:
-                        raise lost from error
-                patience.pause(error)
+                lost = None if self._has_answered else lost_cause(error, self._uri)
+                if lost and patience.is_first_contact_over:
+                    raise lost from error
+                patience.pause(lost or error)
             else:
                 self._has_answered = True
                 return reply

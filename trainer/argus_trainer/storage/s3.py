@@ -261,11 +261,13 @@ class S3Store:
                 if fault in (Fault.MISSING_OBJECT, Fault.EXISTS):
                     self._granted.add(operation)
                 failure = self._final(fault, operation, what, error)
-                if failure is None and not self._granted and patience.is_first_contact_over:
-                    failure = lost_cause(error, self._options.endpoint or self._uri)
                 if failure is not None:
                     raise failure from error
-                patience.pause(error)
+                where = self._options.endpoint or self._uri
+                lost = None if self._granted else lost_cause(error, where)
+                if lost and patience.is_first_contact_over:
+                    raise lost from error
+                patience.pause(lost or error)
             else:
                 self._granted.add(operation)
                 return result
