@@ -24,6 +24,9 @@ from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
 
+# Several whole runs in a test: on a machine that is shared they take minutes.
+pytestmark = pytest.mark.timeout(600)
+
 RUN_KEY = "0123456789abcdef0123"
 STOP_AT = "[EPOCH 2/2] Starting epoch..."
 
@@ -33,8 +36,8 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     generate(
         open_store(str(folder), LaunchStorage()),
-        servers=3,
-        hours=24,
+        servers=2,
+        hours=16,
         seed=1,
         cadence_seconds=300,
         start=datetime(2025, 12, 1, tzinfo=UTC),
@@ -50,14 +53,14 @@ def launch(data, tmp_path) -> Launch:
         run_key=RUN_KEY,
         data=LaunchData(uri=str(data)),
         model=ModelSpec(
-            encoder_length=12,
-            prediction_length=4,
-            hidden_size=4,
+            encoder_length=6,
+            prediction_length=2,
+            hidden_size=2,
             attention_heads=1,
-            hidden_continuous_size=2,
+            hidden_continuous_size=1,
             targets=(TargetSpec(name="cpu_user_pct"),),
         ),
-        training=TrainingSpec(epochs=2, batch_size=128),
+        training=TrainingSpec(epochs=2, batch_size=64),
         storage=LaunchStorage(),
         checkpoint=LaunchCheckpoint(
             uri=str(tmp_path / "checkpoints"), every_chunks=1, period_seconds=3600, keep_last=2
@@ -158,8 +161,8 @@ def test_a_run_that_goes_on_elsewhere_is_not_exact_and_stays_so(launch, tmp_path
 @pytest.mark.parametrize(
     "changed",
     [
-        {"training": TrainingSpec(epochs=3, batch_size=128)},
-        {"model": ModelSpec(encoder_length=12, prediction_length=5)},
+        {"training": TrainingSpec(epochs=3, batch_size=64)},
+        {"model": ModelSpec(encoder_length=6, prediction_length=3)},
     ],
 )
 def test_another_configuration_under_the_same_key_is_refused(launch, tmp_path, changed):

@@ -17,6 +17,9 @@ from argus_trainer.errors import StorageUnavailable
 from argus_trainer.storage import patience, s3
 from argus_trainer.storage.open import open_store
 
+# Hundreds of lives in a test: on a machine that is shared they take minutes.
+pytestmark = pytest.mark.timeout(600)
+
 NUM_STEPS = 2
 PATIENT_SECONDS = 0.3
 """How long the client waits for a reply; the faults below last longer."""
@@ -125,7 +128,6 @@ def test_a_write_whose_reply_is_lost_or_late_counts_once(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fault", ["cut", "reset", "silent"])
 def test_a_write_that_does_not_get_through_is_made_again(
     tools, toxiproxy, bucket_at, proxied_at, fault, monkeypatch

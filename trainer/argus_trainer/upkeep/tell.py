@@ -93,13 +93,14 @@ def _states_of(run: RunReport) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("  CLAIM", "STEP", "SAVED", "SIZE", "STATE"):
         table.add_column(heading, overflow="fold")
+    next_one = None if run.published or run.final else run.resumable
     for state in reversed(run.states):
         table.add_row(
             f"  {state.id.claim}",
             str(state.id.step),
             f"{state.saved_at:%Y-%m-%d %H:%M:%S}" if state.saved_at else "-",
             size(state.size_bytes),
-            _word_on(state, is_next=state == run.resumable),
+            _word_on(state, is_next=state == next_one),
         )
     return table
 

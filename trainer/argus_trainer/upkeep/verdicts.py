@@ -69,9 +69,10 @@ def verdict_on(
             why="its training is over, and whether it was published is unknown: name the models' "
             "prefix with --models",
         )
+    stage = "not published" if can_look_up else "training never ended"
     if age < older_than:
-        return Verdict(remove=False, why=f"not published, last sign of life {_ago(age)}")
-    return Verdict(remove=True, why=f"not published, and dead: last sign of life {_ago(age)}")
+        return Verdict(remove=False, why=f"{stage}, last sign of life {_ago(age)}")
+    return Verdict(remove=True, why=f"{stage}, and dead: last sign of life {_ago(age)}")
 
 
 def _ago(age: timedelta) -> str:
