@@ -55,6 +55,8 @@ from argus_trainer.training import pace
 NAB = Path(__file__).parents[2] / "data" / "nab"
 RUN_KEY = "0123456789abcdef0123"
 SAVING_THREAD = "saver"
+WINDOWS_PER_EPOCH = 350
+"""Six steps, the last of them a short one."""
 
 Signal = Literal["SIGTERM", "SIGKILL"]
 
@@ -313,7 +315,7 @@ def calm(fleet: LaunchData, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def runs_below(folder: Path, fleet: LaunchData) -> NewRun:
     targets = ("cpu_user_pct",) if fleet.window.start else ("cpu_user_pct", "load_average")
 
-    def make(name: str, *, epochs: int = 2, **training: Any) -> SmallRun:
+    def make(name: str, *, epochs: int = 2) -> SmallRun:
         place = folder / name
         return SmallRun(
             place=place,
@@ -330,7 +332,9 @@ def runs_below(folder: Path, fleet: LaunchData) -> NewRun:
                     hidden_continuous_size=4,
                     targets=tuple(TargetSpec(name=name) for name in targets),
                 ),
-                training=TrainingSpec(epochs=epochs, batch_size=64, **training),
+                training=TrainingSpec(
+                    epochs=epochs, batch_size=64, windows_per_epoch=WINDOWS_PER_EPOCH
+                ),
                 storage=LaunchStorage(outage_tolerance_seconds=0),
                 checkpoint=LaunchCheckpoint(
                     uri=str(place / "checkpoints"), every_chunks=1, period_seconds=3600

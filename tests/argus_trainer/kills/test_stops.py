@@ -1,4 +1,4 @@
-"""A real SIGTERM in a real process at each place where it can find a run: exit 75, nothing lost."""
+"""A real signal in a real process at each place where it can find a run: exit 75, nothing lost."""
 
 import json
 import os
@@ -51,8 +51,8 @@ def test_a_stop_is_honoured_wherever_it_comes(new_run, processes, calm):
     run = new_run("stopped")
     for place in PLANNING:
         assert stopped(processes, run, place) == ExitCode.PREEMPTED
-    for place in TRAINING:
-        assert stopped(processes, run, place) == ExitCode.PREEMPTED
+    for number, place in zip((signal.SIGTERM, signal.SIGINT) * 2, TRAINING, strict=True):
+        assert stopped(processes, run, place, number) == ExitCode.PREEMPTED
         assert said(run).checkpoint.step == newest_step(run)
     for place in PUBLISHING:
         code = stopped(processes, run, place)
@@ -65,8 +65,8 @@ def test_a_stop_is_honoured_wherever_it_comes(new_run, processes, calm):
     assert sum(end.lost_seconds for end in ends) == 0
 
 
-def stopped(processes, run, place):
-    return processes.exit_code(run, at={**place, "signal": signal.SIGTERM})
+def stopped(processes, run, place, number=signal.SIGTERM):
+    return processes.exit_code(run, at={**place, "signal": number})
 
 
 def said(run):
