@@ -19,7 +19,7 @@ import pytest
 
 from argus_contract.data_spec import DataRules
 from argus_contract.plan import PinnedObject, Statistics
-from argus_trainer.data import decode, fetch
+from argus_trainer.data import decode, fetch, memory
 from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.grid import Grid
@@ -69,6 +69,12 @@ class Reads:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     return Reads(monkeypatch)
+
+
+@pytest.fixture
+def no_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics of small data within budgets that are as small."""
+    monkeypatch.setattr(memory, "SURVEY_LEAST", 0)
 
 
 def statistics_of(run: Any, budget: int | None) -> Statistics:
@@ -194,6 +200,7 @@ def wide(rows: Any) -> pd.DataFrame:
     return rows(servers=[f"s{n:03d}" for n in range(100)])
 
 
+@pytest.mark.usefixtures("no_least")
 def test_decoders_share_what_the_budget_leaves_and_wait_for_it(
     run_over: Any, rows: Any, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +219,7 @@ def test_decoders_share_what_the_budget_leaves_and_wait_for_it(
     assert decoding.most_bytes <= SurveyShares.of(run.plan, budget).decode_bytes
 
 
+@pytest.mark.usefixtures("no_least")
 def test_an_object_that_cannot_be_decoded_within_the_budget_is_named_with_a_way_out(
     run_over: Any, rows: Any, write: Any
 ) -> None:
@@ -285,7 +293,8 @@ def test_room_is_given_back_and_never_exceeded() -> None:
 
 def test_shares_of_statistics_stay_within_the_budget(prepared: Any) -> None:
     plan = prepared().plan
-    for budget in (1, 1000, 64 * MIB, 1024 * MIB):
+    assert SurveyShares.of(plan, 1) == SurveyShares.of(plan, 64 * MIB)
+    for budget in (64 * MIB, 65 * MIB + 7, 1024 * MIB):
         shares = SurveyShares.of(plan, budget)
         assert shares.decode_bytes is not None
         assert 2 * shares.decode_bytes >= budget
@@ -316,6 +325,7 @@ def month(rows: Any, run_over: Any, tmp_path: Path) -> Callable[..., Any]:
     return make
 
 
+@pytest.mark.usefixtures("no_least")
 def test_a_month_in_one_file_is_fetched_once_in_a_pass_where_it_may_stay(
     month: Any, reads: Reads
 ) -> None:
@@ -339,6 +349,7 @@ def test_a_month_in_one_file_is_fetched_once_in_a_pass_where_it_may_stay(
     assert reads.taken() == (1, size)
 
 
+@pytest.mark.usefixtures("no_least")
 @pytest.mark.parametrize("groups", [20, 1])
 def test_of_a_large_file_only_row_groups_of_the_chunk_are_read(
     month: Any, reads: Reads, groups: int, monkeypatch: pytest.MonkeyPatch
