@@ -144,6 +144,30 @@ def test_blocks_and_chunks_that_live_stay_within_their_shares(
     assert chunks.most <= shares.chunk_bytes + a_chunk
 
 
+def test_no_more_blocks_are_made_ahead_than_the_budget_allows(
+    prepared: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(rows(chunks=60), block_chunks=2, mix_width=2)
+    shares = dataclasses.replace(run.memory.shares(run.memory.least), blocks_ahead=1)
+    allowed, one_more = threading.Event(), threading.Event()
+    make, made = Grid.block, []
+
+    def counted(*given: Any) -> Any:
+        made.append(make(*given))
+        if len(made) == run.mix_width + shares.blocks_ahead:
+            allowed.set()
+        elif allowed.is_set():
+            one_more.set()
+        return made[-1]
+
+    monkeypatch.setattr(Grid, "block", counted)
+    batches = run.dataset(shares=shares).training_batches(0)
+    next(batches)
+    assert allowed.wait(60)
+    assert not one_more.wait(0.5)
+    batches.close()
+
+
 def spans(run: Any) -> Any:
     cadence = run.statistics.cadence_seconds
     return (
