@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import hashlib
+import subprocess
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -478,3 +480,26 @@ def test_a_budget_of_one_byte_is_refused_as_one_byte_with_the_least(prepared: An
     least = -(-memory.least // MIB)
     with pytest.raises(ConfigurationError, match=rf"memoryBudget 1 is .* set at least {least}Mi"):
         memory.shares(1)
+
+
+# --- what was freed -------------------------------------------------------------------------
+
+
+def test_what_arrow_and_the_heap_free_goes_back_to_the_system() -> None:
+    """In a process of its own, as both settings are the process's."""
+    script = """
+import numpy as np, pyarrow as pa
+from argus_trainer.data.heap import give_back, keep_heaps_few
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+keep_heaps_few()
+assert pa.default_memory_pool().backend_name == "system"
+before = resident()
+small = [np.ones(4000) for _ in range(3000)]
+last = bytearray(64)
+assert resident() - before > 90e6
+del small
+give_back()
+assert resident() - before < 10e6, resident() - before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
