@@ -36,6 +36,18 @@ class Sources:
         self._starts = [start for start, _ in self.times]
         self._longest = max((end - start for start, end in self.times), default=0)
 
+    def within(self, index: int) -> tuple[int, int] | None:
+        """Returns the microseconds that are read of an object; None: all that it holds.
+
+        Of an object that other entries read too, only what can be of this one's steps.
+        """
+        if not self._objects[index].sliced:
+            return None
+        start, end = self.times[index]
+        # As recorded, a step may reach beyond the chunk that tells it.
+        more = 0 if self._reach else MOST_SECONDS * MICROS
+        return start - more, end + more
+
     def teller(self, index: int) -> int:
         """Returns the object that tells the steps of this object's chunk."""
         return bisect_right(self._starts, self.times[index][0]) - 1 if self._reach else index
@@ -125,20 +137,8 @@ class ChunkReader:
         self._kept = index + 1, self._tail(index + 1, parts)
         return gathered(stacked(rows, counted=own), self._metrics, self._rules)
 
-    def within(self, index: int) -> tuple[int, int] | None:
-        """Returns the microseconds that are read of an object; None: all that it holds.
-
-        Of an object that other entries read too, only what can be of this one's steps.
-        """
-        if not self._objects[index].sliced:
-            return None
-        start, end = self._times[index]
-        # As recorded, a step may reach beyond the chunk that tells it.
-        more = 0 if self._reach else MOST_SECONDS * MICROS
-        return start - more, end + more
-
     def _decoded(self, index: int, file: ChunkFile) -> Columns:
-        within = self.within(index)
+        within = self._sources.within(index)
         return file.columns(
             self._metrics, status=self._status, profile=self._profile, within=within
         )

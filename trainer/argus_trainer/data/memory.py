@@ -47,6 +47,10 @@ DECODED_PER_BYTE = 8
 be recorded more often than the steps of the run."""
 OBJECT_BYTES = 3 << 10
 """Of what the process knows of an object: its entry in the plan, its times, its places."""
+SURVEY_LEAST = 64 * MIB
+"""Statistics are made within no less, before the libraries of a training are loaded, which take
+several times as much. A budget that is too small for a training is refused after them, when the
+least one is known."""
 SURVEY_FETCH_BYTES = 32 * MIB
 """Fetched and not yet read at once, while statistics are made."""
 RECORD_BYTES = 16 * MIB
@@ -99,6 +103,7 @@ class SurveyShares:
                 record_bytes=RECORD_BYTES,
                 decode_bytes=None,
             )
+        budget = max(budget, SURVEY_LEAST)
         fetched = min(SURVEY_FETCH_BYTES, budget // 4)
         records = min(RECORD_BYTES, budget // (8 * RECORD_COPIES))
         slices = min(slices, budget // 8)

@@ -79,8 +79,8 @@ class Survey:
         self._large = min(LARGE_BYTES, (decode_bytes or 2**62) // 16)
         cache.look(objects)
         # A record is kept under all that it was made of.
-        sources = Sources(objects, rules)
-        self._names = [sources.identity(index) for index in range(len(objects))]
+        self._sources = Sources(objects, rules)
+        self._names = [self._sources.identity(index) for index in range(len(objects))]
         self._at_hand: dict[int, Content] = {}
         self._others: dict[str, None] = {}
         self.form = self._form_of(self._first_origin())
@@ -155,7 +155,9 @@ class Survey:
             file = ChunkFile(f"{self._fetcher.source.uri}/{pinned.key}", content, self._rules)
             columns = None
             if not self._rules.cadence_seconds:
-                columns = file.columns((), status=False, profile=False)
+                within = self._sources.within(index)
+                with self._room.of(file.decoding_bytes(0, within), file.name):
+                    columns = file.columns((), status=False, profile=False, within=within)
                 self._note_others(columns)
                 rows += len(columns.micros)
                 not_chosen += columns.not_chosen
@@ -184,7 +186,7 @@ class Survey:
         held = len(content) if isinstance(content, bytes | memoryview) else 0
         # What is at hand of its chunk is put together with it.
         held += 2 * self._reader.held_bytes
-        need = held + file.decoding_bytes(len(form.metrics), self._reader.within(index))
+        need = held + file.decoding_bytes(len(form.metrics), self._sources.within(index))
         with self._room.of(need, file.name):
             return self._made_of(index, file)
 
