@@ -10,6 +10,7 @@ import pytest
 
 from argus_contract import layout
 from argus_contract.layout import StepId
+from argus_contract.status import EndReason
 from argus_trainer.bundle.publish import published_runs
 from argus_trainer.upkeep.cleaning import clean
 from argus_trainer.upkeep.removal import removal_order
@@ -157,6 +158,15 @@ def test_a_run_that_says_nothing_is_dead_after_the_stated_time(tools, store_at, 
     cleaning = cleaned(tools, store_at, days=days)
     assert [(run.remove, run.why) for run in cleaning.runs] == [(removed, why)]
     assert (keys_of(store_at) == []) is removed
+
+
+def test_a_run_that_was_preempted_waits_for_its_next_pod_and_is_no_rubbish(tools, store_at):
+    trainer = tools.trainer(store_at)
+    trainer.live(9, until=2)
+    trainer.end(EndReason.PREEMPTED)
+    run = cleaned(tools, store_at, days=29).runs[0]
+    assert (run.remove, run.why) == (False, "not published, last sign of life 29 days ago")
+    assert tools.trainer(store_at).begin().id == StepId(claim=1, step=2)
 
 
 def test_a_state_is_a_sign_of_life(tools, store_at):
