@@ -54,6 +54,15 @@ def test_a_run_that_is_not_accepted_does_not_wait_longer_either(scene: Any) -> N
     assert "kueue.enabled" in ended.status.message
 
 
+def test_a_run_that_waited_for_nothing_that_is_known_says_so_once(scene: Any) -> None:
+    scene.spec(preRunningDeadlineSeconds=1).job().pod().store()
+    for seconds in (110, 120):
+        scene.at(seconds).store()
+    message = scene.no_job().pod(gone=True).decide().status.message
+    assert message.count("preRunningDeadlineSeconds") == 1
+    assert "waited for" not in message
+
+
 def test_a_run_that_has_started_once_is_not_asked_for_its_start_again(scene: Any) -> None:
     scene.spec(preRunningDeadlineSeconds=60).job().running().at(20).store()
     scene.ended(code=75, gone=True).pod("b", node=None)

@@ -58,6 +58,8 @@ class World:
     durable: int = 0
     published: bool = False
     num_jobs: int = 0
+    forced: set[str] = field(default_factory=set)
+    """Pods on lost nodes that were deleted by force; each stays while its Job does."""
     loses_reply: bool = False
     """The next write takes effect, and its writer never hears of it."""
 
@@ -110,7 +112,10 @@ class World:
             self._reply()
 
     async def delete_pod(self, pod: PodView) -> None:
-        raise AssertionError("every node of this world answers")
+        assert pod.leave_by is not None
+        assert self.now > pod.leave_by, "its node may still answer"
+        self.forced.add(pod.uid)
+        self._reply()
 
     async def apply_status(self, run: Any, status: Any) -> str:
         if run.resource_version != self.run.resource_version:
@@ -141,7 +146,9 @@ class World:
         """One pass: ends Jobs, makes pods, removes pods whose Job is gone."""
         owners = {job.uid for job in self.jobs.values()}
         for pod in [pod for pod in self.pods.values() if pod.owner_uid not in owners]:
-            if pod.live and pod.running:
+            if pod.deleting and pod.uid not in self.forced:
+                continue
+            if pod.running and not pod.deleting:
                 pod = self.end(pod, 75, EndReason.PREEMPTED)
             self.events.append((False, self.pods.pop(pod.name)))
         for job in [job for job in self.jobs.values() if job.end is None]:
@@ -176,7 +183,8 @@ class World:
     # --- trainers ---------------------------------------------------------------------------
 
     def live(self) -> PodView | None:
-        return next((pod for pod in self.pods.values() if pod.live), None)
+        """Returns the pod at work, if its node answers."""
+        return next((pod for pod in self.pods.values() if pod.live and not pod.deleting), None)
 
     def start(self, pod: PodView) -> None:
         """Claims the run; what a killed predecessor left open is closed as lost."""
@@ -275,6 +283,7 @@ class Story(RuleBasedStateMachine):
     def begin(self, seed: int) -> None:
         self.chance = random.Random(seed)
         scene = type(self).make_scene()
+        scene.spec(nodeUnreachableSeconds=60)
         self.configuration = scene.configuration
         self.world = World(run=scene.observed.run, now=scene.now)
         self.ended: Any = None
@@ -354,7 +363,7 @@ class Story(RuleBasedStateMachine):
             self.world.events.append((False, self.world.jobs.pop(name)))
 
     @precondition(lambda self: self.world.live() and self.world.run.status.run_key)
-    @rule(what=st.sampled_from(["train", "evict", "lose", "crash", "publish"]))
+    @rule(what=st.sampled_from(["train", "evict", "lose", "crash", "node", "publish"]))
     def trainer(self, what: str) -> None:
         self.world.now += timedelta(seconds=1)
         pod = self.world.live()
@@ -369,6 +378,8 @@ class Story(RuleBasedStateMachine):
             self.world.end(pod, 75, EndReason.PREEMPTED)
         elif what == "lose":
             self.world.leave(pod, 137, None, disruption=LOST_NODE)
+        elif what == "node":
+            self.world.set(pod, deleting=True, leave_by=self.world.now)
         elif what == "crash":
             self.world.end(pod, 1, EndReason.CRASHED)
         else:
@@ -403,7 +414,7 @@ class Story(RuleBasedStateMachine):
             self.control()
             if self.world.live() and self.world.run.status.run_key:
                 self.trainer(what="publish")
-            self.wait(seconds=1)
+            self.wait(seconds=5)
             some = [event for event in self.world.events if self.chance.random() < 0.5]
             self.chance.shuffle(some)
             self.deliver(some, lost=self.chance.random() < 0.3)

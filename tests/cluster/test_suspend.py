@@ -20,7 +20,7 @@ def change(run: Run, **fields: Any) -> None:
 def test_a_suspended_run_gives_its_node_back_and_goes_on_from_its_last_state(
     namespace: str, small_dataset: str
 ) -> None:
-    run = Run.apply(namespace, small_run("paused", small_dataset))
+    run = Run.apply(namespace, small_run("paused", small_dataset, epochs=3))
     run.wait(lambda s: s.get("checkpoint", {}).get("step", 0) > 0 and run.running_pod(), 240)
     (first,) = run.jobs()
 

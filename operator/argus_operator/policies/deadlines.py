@@ -28,7 +28,9 @@ def expire(observed: Observed, draft: Draft) -> Draft:
     if started is None:
         before = observed.run.status
         draft = draft.with_status(pending=before.pending)
-        waited = before.pending.message if before.pending else before.message
+        waited = before.pending.message if before.pending else None
+        if not draft.accepted:
+            waited = before.message
         why = f" It waited for: {waited}" if waited else ""
         message = (
             "No trainer started within spec.preRunningDeadlineSeconds. To wait longer, make the "

@@ -16,9 +16,10 @@ def halt(observed: Observed, draft: Draft) -> tuple[Draft, str | None]:
     draft = replace(draft, halted=True)
     if draft.job and not draft.job.deleting:
         draft = replace(draft, actions=(*draft.actions, DeleteJob(job=draft.job)))
-    leaving = [pod.name for pod in observed.pods if pod.live]
+    leaving = [pod for pod in observed.pods if pod.live]
     if leaving:
-        return draft, f"Pod {leaving[-1]} saves and leaves."
+        manner = "saves and leaves" if leaving[-1].running else "leaves"
+        return draft, f"Pod {leaving[-1].name} {manner}."
     return draft, f"Job {draft.job.name} leaves." if draft.job else None
 
 
