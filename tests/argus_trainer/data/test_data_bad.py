@@ -114,6 +114,25 @@ def test_two_cadences_are_both_named(damaged) -> None:
         damaged(5, lambda rows: rows[rows["timestamp"].dt.minute % 20 == 0]).prepare()
 
 
+@pytest.mark.parametrize(("minutes", "is_another"), [((0, 20, 40), False), ((0, 15, 30), True)])
+def test_a_few_rows_that_lost_their_neighbours_are_no_other_cadence(
+    damaged, minutes, is_another
+) -> None:
+    """Two hours of a server with a row each 20 minutes are gaps, with one each 15 minutes not."""
+
+    def few(rows: pd.DataFrame) -> pd.DataFrame:
+        first = rows["timestamp"].min()
+        times = [first + pd.Timedelta(minutes=minute) for minute in minutes]
+        return rows.iloc[:3].assign(timestamp=times, server_name="srv1")
+
+    run = damaged(5, few)
+    if is_another:
+        with pytest.raises(DataError, match=r"10\.parquet has a row every 900 s and the dataset"):
+            run.prepare()
+    else:
+        assert run.prepare().statistics.rows == 13 * 12 * 3 + 3
+
+
 def test_a_metric_that_turns_into_text_is_named(damaged) -> None:
     run = damaged(5, lambda rows: rows.assign(mem_used_pct=rows["mem_used_pct"].astype(str)))
     with pytest.raises(DataError, match=r"10\.parquet: column mem_used_pct is (large_)?string"):
