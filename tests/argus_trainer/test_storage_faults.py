@@ -193,6 +193,18 @@ def test_keys_of_the_environment_are_found(s3, gate, monkeypatch):
     assert b"Credential=second-key/" in gate.requests[0]
 
 
+def test_a_write_to_a_server_that_takes_all_and_says_nothing_ends_too(s3, monkeypatch):
+    """It does not even say that the body may come: the client's own timeout never begins."""
+    monkeypatch.setattr("argus_trainer.storage.s3.READ_SECONDS", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = open_store(s3.new_uri(), s3.options(endpoint=endpoint, outage_tolerance_seconds=1))
+        with pytest.raises(StorageUnavailable, match="outageToleranceSeconds"):
+            store.put_new("k", b"1")
+
+
 def test_an_outage_ends_when_tolerance_ends(s3, opened):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -56,6 +56,8 @@ Client = Any
 SCHEME = "s3://"
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
+SLOWEST_BYTES_PER_SECOND = 500_000
+"""A slower upload is taken for one that hangs, and begun again."""
 NUM_CONNECTIONS = 32
 NUM_DELETES_AT_ONCE = 8
 PAGE_SIZE = 1000
@@ -204,13 +206,16 @@ class S3Store:
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
         async def call(client: Client) -> None:
-            await client.put_object(
+            put = client.put_object(
                 Bucket=self._bucket,
                 Key=self._prefix + key,
                 Body=data,
                 ContentMD5=digest,
                 **condition,
             )
+            # aiohttp's own timeout begins after the body, which waits for "100 Continue": a
+            # peer that takes everything and says nothing would be waited for without an end.
+            await asyncio.wait_for(put, READ_SECONDS + len(data) / SLOWEST_BYTES_PER_SECOND)
 
         self._request(operation, key, call)
 
