@@ -162,6 +162,11 @@ def watched(costs: Costs, save: "Callable[[Snapshot], object]") -> Iterator[None
     from argus_trainer.training.pace import Pace
 
     class Often(Pace):
+        """Saves more often than may be, so that a short run has several saves."""
+
+        def is_due(self, chunks: int, now_seconds: float, *, failing: bool = False) -> bool:
+            return now_seconds - self.last_seconds >= SAVE_SECONDS
+
         def saved(self, chunks: int, now_seconds: float, cost_seconds: float) -> None:
             costs.held.append(cost_seconds)
             super().saved(chunks, now_seconds, cost_seconds)
