@@ -97,7 +97,7 @@ def live(launch: Launch) -> int:
         told(narrator, event)
         say("step")
 
-    Narrator.step_done = step_done  # type: ignore[method-assign]
+    Narrator.step_done = step_done  # type: ignore[method-assign,assignment]
     say("started")
     return run(launch, Surroundings(pod="bench", stop=stop, say=say))
 
@@ -162,6 +162,11 @@ def watched(costs: Costs, save: "Callable[[Snapshot], object]") -> Iterator[None
     from argus_trainer.training.pace import Pace
 
     class Often(Pace):
+        """Saves more often than may be, so that a short run has several saves."""
+
+        def is_due(self, chunks: int, now_seconds: float, *, failing: bool = False) -> bool:
+            return now_seconds - self.last_seconds >= SAVE_SECONDS
+
         def saved(self, chunks: int, now_seconds: float, cost_seconds: float) -> None:
             costs.held.append(cost_seconds)
             super().saved(chunks, now_seconds, cost_seconds)
@@ -197,8 +202,9 @@ def watched(costs: Costs, save: "Callable[[Snapshot], object]") -> Iterator[None
 def measure_saving(launch: Launch) -> dict[str, float]:
     """Trains with saves in the background, each followed by a synchronous one."""
     from argus_trainer.checkpoints.claims import Claims
-    from argus_trainer.checkpoints.state import Identity, SnapshotToSave
+    from argus_trainer.checkpoints.state import Maker, SnapshotToSave
     from argus_trainer.checkpoints.steps import Steps
+    from argus_trainer.checkpoints.verification import Digests
     from argus_trainer.process.run import run
     from argus_trainer.process.stop import Stop
     from argus_trainer.process.surroundings import Surroundings, utc_now
@@ -206,8 +212,14 @@ def measure_saving(launch: Launch) -> dict[str, float]:
     beside = open_store(f"{launch.checkpoint.uri}/beside", launch.storage)
     claims = Claims(beside, period_seconds=PERIOD_SECONDS)
     claim = claims.claim(pod="bench", node=None, now=utc_now(), resumed=None)
-    identity = Identity(plan_digest="", statistics_digest="", configuration_digest="", versions={})
-    steps = Steps(beside, claims, identity, utc_now)
+    steps = Steps(
+        beside,
+        claims,
+        Digests(plan_digest="", statistics_digest="", configuration_digest=""),
+        maker=Maker(versions={}, inexact_reason=lambda: None),
+        keep_last=launch.checkpoint.keep_last,
+        clock=utc_now,
+    )
 
     def save(taken: "Snapshot") -> None:
         taken.refuse_broken()

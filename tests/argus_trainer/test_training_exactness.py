@@ -276,9 +276,9 @@ def test_max_steps_ends_inside_an_epoch_with_a_validation(toy_fleet):
 class Frozen:
     """A fleet whose validation never improves: its targets move away epoch by epoch."""
 
-    def __init__(self, fleet):
+    def __init__(self, fleet, validations=0):
         self._fleet = fleet
-        self._validations = 0
+        self._validations = validations
         self.training_batches = fleet.training_batches
 
     def validation_batches(self):
@@ -312,6 +312,25 @@ def test_without_improvement_the_rate_falls_and_training_stops_early(toy_fleet):
     assert state.best.step == 1
     best, newest = best_tensors(training.snapshot()), training.snapshot().tensors
     assert any(not torch.equal(t, newest[f"model.{n}"]) for n, t in best.items())
+
+
+def test_the_best_weights_survive_a_stop_in_a_later_epoch(toy_fleet):
+    calm = training_of(toy_fleet, source=Frozen(toy_fleet))
+    run(calm)
+    assert calm.state.best is not None
+    assert calm.state.best.epoch == 0
+    first = training_of(toy_fleet, Ear(13, Preempted), source=Frozen(toy_fleet))
+    with pytest.raises(Preempted):
+        run(first)
+    shelf = Shelf()
+    shelf.save(first.snapshot())
+
+    # Its third validation comes next: those before the first step and after epoch 1 are done.
+    second = training_of(toy_fleet, source=Frozen(toy_fleet, validations=2))
+    second.restore(shelf.saved[-1])
+    run(second)
+
+    assert outcome(second) == outcome(calm)
 
 
 def test_the_chain_depends_on_the_order_of_windows():

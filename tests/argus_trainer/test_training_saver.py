@@ -97,8 +97,10 @@ def test_a_stop_while_a_save_is_in_flight_waits_for_it_and_then_saves_the_newest
     bucket.asked.wait()
     assert saver.is_busy
     assert saver.collect() is None
+    bucket.asked.clear()
     done = threading.Thread(target=saver.save_now, args=(snapshot(2),))
     done.start()
+    assert not bucket.asked.wait(0.2), "the second save has begun beside the first"
     bucket.open.set()
     done.join()
     assert bucket.saved == [1, 2]

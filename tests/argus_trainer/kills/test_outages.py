@@ -39,6 +39,8 @@ class FullStore(LocalStore):
 
 @pytest.fixture
 def full_store(monkeypatch):
+    # Put back after the test, whatever it sets.
+    monkeypatch.setattr(FullStore, "refusals", 0)
     monkeypatch.setattr(run_module, "open_store", lambda uri, *_, **__: FullStore(Path(uri)))
     monkeypatch.setattr(pace, "MOST_SHARE_OF_TIME", 1e9)
     monkeypatch.setattr("argus_trainer.process.device.usable_cpus", lambda: 1)
@@ -144,7 +146,6 @@ def test_a_loss_that_explodes_leaves_what_replays_it(new_run, full_store, monkey
 
 def test_the_attempts_name_their_log_and_their_curves(new_run, full_store):
     small = new_run("plain")
-    full_store.refusals = 0
     _, last = run(small, [])
     (attempt,) = last.attempts
     log = Path(attempt.log_uri).read_text()
