@@ -78,7 +78,9 @@ def is_quick(plan: Plan) -> bool:
     return len(objects) <= MOST_QUICK and num_bytes(objects) <= MOST_BYTES
 
 
-def whole(plan: Plan, launch: Launch, fetcher: Fetcher) -> Statistics:
+def whole(
+    plan: Plan, launch: Launch, fetcher: Fetcher, *, decode_bytes: int | None = None
+) -> Statistics:
     """Returns the statistics of the run. Raises what making them raises."""
     return make_statistics(
         fetcher,
@@ -87,11 +89,14 @@ def whole(plan: Plan, launch: Launch, fetcher: Fetcher) -> Statistics:
         launch.model,
         launch.training,
         cache=NothingKept(),
+        decode_bytes=decode_bytes,
         check=lambda: None,
     )
 
 
-def sample_of(plan: Plan, launch: Launch, fetcher: Fetcher) -> Sample:
+def sample_of(
+    plan: Plan, launch: Launch, fetcher: Fetcher, *, decode_bytes: int | None = None
+) -> Sample:
     """Reads a sample of training and validation. Raises what the run's survey raises."""
     rules = Rules.of(launch.data)
     targets = tuple(target.name for target in launch.model.targets)
@@ -99,7 +104,15 @@ def sample_of(plan: Plan, launch: Launch, fetcher: Fetcher) -> Sample:
     chosen = {index for chunk in _chosen(plan, chunks) for index in chunk}
     indices = sorted(chosen | (_before(chunks, chosen) if rules.cadence_seconds else set()))
     objects = [plan.objects[index] for index in indices]
-    survey = Survey(fetcher, objects, targets, rules, NothingKept(), check=lambda: None)
+    survey = Survey(
+        fetcher,
+        objects,
+        targets,
+        rules,
+        NothingKept(),
+        decode_bytes=decode_bytes,
+        check=lambda: None,
+    )
     records = dict(zip(indices, survey.records(), strict=True))
     return Sample(
         read=tuple(objects),

@@ -16,7 +16,7 @@ from argus_trainer.bundle.publish import find_published
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import estimated_counts, exact_counts
 from argus_trainer.data.fetch import Fetcher
-from argus_trainer.data.memory import budget_of
+from argus_trainer.data.memory import SurveyShares, budget_of
 from argus_trainer.data.plan import make_plan
 from argus_trainer.data.preview import Reading, about_counts, about_notes, about_plan, num_bytes
 from argus_trainer.data.sample import Sample, is_quick, sample_of, whole
@@ -26,8 +26,6 @@ from argus_trainer.storage.open import open_source, open_store
 from argus_trainer.storage.store import Source
 
 NO_BUNDLE = "not reserved"
-FETCHED_BYTES = 32 << 20
-"""Fetched and not yet read at once."""
 
 Say = Callable[[str], None]
 
@@ -73,12 +71,13 @@ def _read(
     """Returns what reading took, and what it gave: the run's statistics, or a sample."""
     sample = None
     objects = plan.objects[: plan.split.validation_end]
+    shares = SurveyShares.of(plan, budget_of(launch.training))
     began = time.monotonic()
-    with Fetcher(source, max_bytes=FETCHED_BYTES) as fetcher:
+    with Fetcher(source, max_bytes=shares.fetch_bytes, slice_bytes=shares.slice_bytes) as fetcher:
         if statistics is None and is_quick(plan):
-            statistics = whole(plan, launch, fetcher)
+            statistics = whole(plan, launch, fetcher, decode_bytes=shares.decode_bytes)
         else:
-            sample = sample_of(plan, launch, fetcher)
+            sample = sample_of(plan, launch, fetcher, decode_bytes=shares.decode_bytes)
             objects = sample.read
     reading = Reading(
         objects=len({pinned.key for pinned in objects}),
