@@ -136,7 +136,8 @@ def test_blocks_and_chunks_that_live_stay_within_their_shares(
 ) -> None:
     run = prepared(rows(chunks=60), block_chunks=2, mix_width=2)
     memory = run.memory
-    budget = memory.recommended + round(kept * memory.blocks)
+    for_kept = round(kept * memory.blocks)
+    budget = memory.recommended + for_kept
     shares = memory.shares(budget)
     blocks, chunks = Living(monkeypatch, "block"), Living(monkeypatch, "chunk")
     dataset = run.dataset(shares=shares)
@@ -147,7 +148,7 @@ def test_blocks_and_chunks_that_live_stay_within_their_shares(
     drawn_and_ahead = (memory.mix_width + shares.blocks_ahead) * memory.block
     assert blocks.most <= drawn_and_ahead + shares.block_bytes
     # What is allowed is used: another block would not have room.
-    assert blocks.now >= min(epoch_bytes(run), shares.block_bytes - memory.block)
+    assert blocks.now >= min(epoch_bytes(run), for_kept - memory.block)
     a_chunk = memory.chunks // max(len(block.objects) for block in spans(run))
     assert chunks.most <= shares.chunk_bytes + a_chunk
 
