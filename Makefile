@@ -48,11 +48,15 @@ demo: ready ## Train a model on a real Kubernetes, with an eviction on the way
 	@$(PYTHON) dev/demo.py
 
 .PHONY: test
-test: verify test-unit test-cluster ## Verify, then all tests
+test: verify test-unit test-kills test-cluster ## Verify, then all tests
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
-	$(PYTHON) -m pytest -q -m "not cluster and not soak"
+	$(PYTHON) -m pytest -q -m "not cluster and not kills and not soak"
+
+.PHONY: test-kills
+test-kills: .venv/.stamp ## Runs that are killed anywhere, and stores that fail, at a small size
+	$(PYTHON) -m pytest -q -m "kills and not soak"
 
 .PHONY: test-cluster
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)

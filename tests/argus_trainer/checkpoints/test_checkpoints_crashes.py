@@ -13,7 +13,7 @@ from argus_contract.ledger import Final
 from argus_contract.status import EndReason
 
 # Hundreds of lives in a test: on a machine that is shared they take minutes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 
 NUM_STEPS = 3
 

@@ -18,7 +18,7 @@ from argus_trainer.storage import patience, s3
 from argus_trainer.storage.open import open_store
 
 # Hundreds of lives in a test: on a machine that is shared they take minutes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 
 NUM_STEPS = 2
 PATIENT_SECONDS = 0.3

@@ -16,6 +16,7 @@ from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "goes_away_at",

@@ -10,7 +10,7 @@ from argus_contract.layout import StepId
 from argus_trainer.errors import SupersededError
 
 # Hundreds of lives in a test: on a machine that is shared they take minutes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 
 NUM_RACES = 100
 

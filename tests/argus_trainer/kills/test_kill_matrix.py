@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(900)]
 
 SIGNALS = ("SIGTERM", "SIGKILL")
 

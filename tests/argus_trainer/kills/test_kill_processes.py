@@ -6,6 +6,7 @@ from argus_contract.exit_codes import ExitCode
 from argus_contract.status import EndReason
 
 pytestmark = [
+    pytest.mark.kills,
     pytest.mark.timeout(900),
     pytest.mark.parametrize("fleet", ["generated"], indirect=True),
 ]

@@ -19,6 +19,7 @@ from argus_trainer.storage.local import LocalStore
 from argus_trainer.training import pace
 
 pytestmark = [
+    pytest.mark.kills,
     pytest.mark.timeout(600),
     pytest.mark.parametrize("fleet", ["generated"], indirect=True),
 ]

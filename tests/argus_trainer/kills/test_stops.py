@@ -17,6 +17,7 @@ from argus_contract.progress import ProgressReport
 from argus_contract.status import EndReason
 
 pytestmark = [
+    pytest.mark.kills,
     pytest.mark.timeout(900),
     pytest.mark.parametrize("fleet", ["generated"], indirect=True),
 ]
