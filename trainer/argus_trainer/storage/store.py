@@ -69,7 +69,7 @@ class Store(Source, Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Overwrites an object. For `CURRENT` alone."""
+        """Overwrites an object. For what only people read: `CURRENT`, a claim's log and curves."""
         ...
 
     def delete(self, keys: list[str]) -> None:
