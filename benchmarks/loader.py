@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +26,7 @@ from pytorch_forecasting import TimeSeriesDataSet
 
 from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput, LaunchStorage
 from argus_contract.spec import ModelSpec, TrainingSpec
-from argus_trainer.data.batch import copy_alone
+from argus_trainer.data.batch import alone
 from argus_trainer.data.dataset import Dataset
 from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.fetch import Fetcher
@@ -50,6 +50,8 @@ BATCH_SIZE = 128
 SHAPES = ((288, 96), (96, 24))
 TURNS = 5
 STOCK_BATCHES = 16
+OURS_SECONDS = 0.5
+MOST_EPOCHS = 1000
 COPIES = 200
 FETCH_BYTES = 64 << 20
 
@@ -112,11 +114,11 @@ def measure(store: LocalStore, model: ModelSpec) -> tuple[list[Turn], int]:
         pass  # chunks are decoded once, as the stock class decodes them once
     turns = [
         Turn(
-            ours=ours_per_second(dataset, epoch),
+            ours=ours_per_second(dataset, turn),
             stock={n: stock_per_second(loader) for n, loader in loaders.items()},
             copy_bytes=COPIES * memory / min(seconds_of(copy) for copy in copiers),
         )
-        for epoch in range(TURNS)
+        for turn in range(TURNS)
     ]
     return turns, memory // BATCH_SIZE
 
@@ -169,11 +171,15 @@ def both(store: LocalStore, model: ModelSpec) -> tuple[Dataset, TimeSeriesDataSe
     return dataset, TimeSeriesDataSet.from_dataset(reference, whole, stop_randomization=True)
 
 
-def ours_per_second(dataset: Dataset, epoch: int) -> float:
+def ours_per_second(dataset: Dataset, turn: int) -> float:
+    """Counts over whole epochs, as many as last as long as a turn of the stock loader."""
     samples = 0
     began = time.perf_counter()
-    for batch in dataset.training_batches(epoch):
-        samples += len(batch.window_ids)
+    for epoch in count(turn * MOST_EPOCHS):
+        for batch in dataset.training_batches(epoch):
+            samples += len(batch.window_ids)
+        if time.perf_counter() - began > OURS_SECONDS:
+            break
     return samples / (time.perf_counter() - began)
 
 
@@ -195,10 +201,13 @@ def side_by_side(num_bytes: int) -> Callable[[], None]:
     """Returns a function that makes as many copies by threads that share none of them."""
     copiers = [copier(num_bytes, COPIES // THREADS) for _ in range(THREADS)]
 
+    def by_itself(copy: Callable[[], None]) -> None:
+        with alone():
+            copy()
+
     def copy() -> None:
-        with ThreadPoolExecutor(THREADS, initializer=copy_alone) as pool:
-            for done in [pool.submit(copy) for copy in copiers]:
-                done.result()
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(by_itself, copiers))
 
     return copy
 

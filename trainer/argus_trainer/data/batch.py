@@ -10,7 +10,8 @@ B windows, E encoder and D decoder steps, R reals, C categories, N targets, W la
 window.
 """
 
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -79,6 +80,7 @@ class Gather:
         steps_L = torch.arange(-rules.encoder, rules.decoder, dtype=torch.float32)
         self._relative_L = (steps_L / rules.encoder).to(device)
         self._ahead_D = torch.arange(1 - rules.decoder, 1, device=device)
+        self._lengths = torch.tensor([rules.encoder, rules.decoder], device=device)
 
     @property
     def batch_bytes(self) -> int:
@@ -122,27 +124,25 @@ class Gather:
         servers, last = codes >> SERVER_SHIFT, codes & ((1 << SERVER_SHIFT) - 1)
         past_targets = list(record.targets(past).unbind(-1))
         targets = list(record.targets(future).unbind(-1))
-        scale = list(self._scale_NS2[:, servers].unbind())
+        scale = list(self._scale_NS2.index_select(1, servers).unbind())
         several = len(targets) > 1
-        lengths = codes.new_full((2, 1), encoder)
-        lengths[1] = decoder
         x = {
             "encoder_cat": record.categories(past),
             "encoder_cont": reals[:, :encoder],
             "encoder_target": past_targets if several else past_targets[0],
-            "encoder_lengths": lengths[0].expand(len(ids)),
+            "encoder_lengths": self._lengths[0].expand(len(ids)),
             "decoder_cat": record.categories(future),
             "decoder_cont": reals[:, encoder:],
             "decoder_target": targets if several else targets[0],
-            "decoder_lengths": lengths[1].expand(len(ids)),
+            "decoder_lengths": self._lengths[1].expand(len(ids)),
             "decoder_time_idx": last[:, None] + self._ahead_D,
-            "groups": self._group_S[servers][:, None],
+            "groups": self._group_S.index_select(0, servers)[:, None],
             "target_scale": scale if several else scale[0],
         }
         return Batch(
             x=x,
             y=targets,
-            spread=self._spread_NS[:, servers],
+            spread=self._spread_NS.index_select(1, servers),
             weight=record.weight(future),
             window_ids=ids,
         )
@@ -158,8 +158,6 @@ class Draft:
         self._drawn: list[tuple[Block, NDArray[np.int64]]] = []
         self._ids: list[NDArray[np.int64]] = []
         self._copied = 0
-        self.holds_no_block = threading.Event()
-        """Set once all is copied, or nothing will be."""
 
     def add(self, block: Block, drawn: NDArray[np.int64]) -> None:
         """Adds windows of a block; `drawn` are at most `missing` indices among them."""
@@ -168,19 +166,16 @@ class Draft:
 
     def copy(self) -> None:
         """Copies what was added. From then on it holds no block."""
-        for block, drawn in self._drawn:
-            begin, self._copied = self._copied, self._copied + len(drawn)
-            self._gather.copy(block, drawn, self._rows[begin : self._copied])
-            self._ids.append(block.ids(drawn))
+        with alone():
+            for block, drawn in self._drawn:
+                begin, self._copied = self._copied, self._copied + len(drawn)
+                self._gather.copy(block, drawn, self._rows[begin : self._copied])
+                self._ids.append(block.ids(drawn))
         self._drawn.clear()
 
     def make(self) -> Batch:
         """Returns the windows in the order in which they were added; at least one."""
-        try:
-            self.copy()
-        finally:
-            self._drawn.clear()
-            self.holds_no_block.set()
+        self.copy()
         return self._gather.batch(self._rows[: self._copied], np.concatenate(self._ids))
 
     @cached_property
@@ -188,15 +183,18 @@ class Draft:
         return self._gather.memory()
 
 
-def copy_alone() -> None:
-    """Makes the calling thread, and no other, do the work of its torch calls by itself.
+@contextmanager
+def alone() -> Iterator[None]:
+    """Has the calling thread do the work of its torch calls by itself.
 
-    On copies of this size the threads of a parallel call wait for each other longer than they
-    work. `torch.set_num_threads` would also change what threads of later begin with.
+    In copies of a batch's size the threads of a parallel call wait for each other longer than they
+    work as soon as anything else runs. `torch.set_num_threads` would empty caches and change
+    what other threads begin with.
     """
     # torch gives a thread its number when the thread first needs it: that must not come later.
     torch.get_num_threads()
-    _openmp().limit(limits=1)
+    with _openmp().limit(limits=1):
+        yield
 
 
 @cache

@@ -5,16 +5,13 @@ stay or only those of the current place. `memory.py` tells what is in memory at 
 """
 
 from collections.abc import Callable, Generator
-from functools import partial
-from threading import Event
 
 import pandas as pd
 import torch
 
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingSpec
-from argus_trainer.data.ahead import NUM_MAKERS, made_ahead
-from argus_trainer.data.batch import CPU, Batch, Draft, Gather, copy_alone
+from argus_trainer.data.batch import CPU, Batch, Gather
 from argus_trainer.data.blocks import BlockReader
 from argus_trainer.data.chunk_reader import ChunkReader
 from argus_trainer.data.fetch import Fetcher
@@ -159,27 +156,16 @@ class Dataset:
     def _batches(
         self, reader: BlockReader, order: EpochOrder, place: int
     ) -> Generator[Batch, None, None]:
-        return made_ahead(
-            partial(self._drafts, reader, order, place),
-            NUM_MAKERS,
-            begin=copy_alone,
-            check=self._check,
-        )
-
-    def _drafts(
-        self, reader: BlockReader, order: EpochOrder, place: int, go_on: Callable[[], None]
-    ) -> Generator[Draft, None, None]:
-        """Yields what each batch from a place on holds; only the last may be short."""
+        """Yields the batches from a place on; only the last may be short."""
         groups = order.groups_from(place)
         upcoming = [block for group in groups for block in group.blocks]
         left = order.windows - place
         draft = self._gather.draft()
-        with reader.ahead(upcoming, self._blocks_ahead, go_on) as take:
+        with reader.ahead(upcoming, self._blocks_ahead, self._check) as take:
             for group in groups:
                 blocks = {index: take() for index in group.blocks}
                 permutation = order.permutation(group)
                 at = max(place - group.begin, 0)
-                copying: list[Event] = []
                 while at < len(permutation):
                     drawn = permutation[at : at + draft.missing]
                     for draw in order.draws(group, drawn):
@@ -187,12 +173,8 @@ class Dataset:
                     at += len(drawn)
                     left -= len(drawn)
                     if not (draft.missing and left):
-                        copying = [event for event in copying if not event.is_set()]
-                        copying.append(draft.holds_no_block)
-                        yield draft
+                        yield draft.make()
                         draft = self._gather.draft()
                 # Other blocks come only when nothing holds these any longer.
                 draft.copy()
-                for event in copying:
-                    event.wait()
                 blocks.clear()

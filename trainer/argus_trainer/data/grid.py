@@ -22,10 +22,10 @@ from argus_trainer.data.schema import calendar
 from argus_trainer.data.servers import Servers
 from argus_trainer.data.step_record import Record
 from argus_trainer.data.windows import (
+    SERVER_SHIFT,
     Span,
     WindowRules,
     overlap,
-    window_ids,
     window_positions,
 )
 
@@ -65,8 +65,12 @@ class Block:
     def ids(self, drawn: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Returns the ids of the windows with these indices, of all by default."""
         positions = self.positions if drawn is None else self.positions[drawn]
-        codes, first = np.divmod(positions, self.span.num_steps)
-        return window_ids(codes, first, self.span, self.window)
+        # `windows.window_ids` of the codes and first steps that a position is made of, in four
+        # passes: this is done for each batch.
+        codes = positions // self.span.num_steps
+        last = positions + (self.span.first + self.window - 1)
+        ids: NDArray[np.int64] = codes * ((1 << SERVER_SHIFT) - self.span.num_steps) + last
+        return ids
 
 
 class Grid:

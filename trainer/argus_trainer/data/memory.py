@@ -1,7 +1,7 @@
 """How much memory the data of a run takes: arithmetic on the plan, before anything is read.
 
     group       blocks that are drawn from at once, and the order of their windows
-    batches     the one that is trained on, and those that threads make ahead
+    batches     the one that is trained on, and the one that is filled
     making      one object on its way, its rows while they are decoded, masks of a block
     the plan    what is known of each object
     the rest    blocks made ahead, then objects fetched ahead, then decoded chunks for the
@@ -20,7 +20,6 @@ from pathlib import Path
 from argus_contract.decimals import value_of
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import TrainingMode, TrainingSpec
-from argus_trainer.data.ahead import NUM_MAKERS
 from argus_trainer.data.fetch import LARGE_BYTES, NUM_THREADS
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.step_record import Record
@@ -190,7 +189,7 @@ class Memory:
             fetched=min(FETCH_BYTES, NUM_THREADS * largest),
             chunks=max(chunks),
             slices=_slices(plan),
-            needed=(1 + NUM_MAKERS) * batch_size * rules.window * record.num_bytes
+            needed=2 * batch_size * rules.window * record.num_bytes
             + ORDER_BYTES * most_windows
             + MASK_BYTES * servers * max(span.num_steps for span in spans)
             + largest

@@ -23,7 +23,12 @@ class Group:
     blocks: tuple[int, ...]
     begin: int
     """Place of the group's first window in the epoch."""
-    windows: int
+    offsets: NDArray[np.int64]
+    """[blocks + 1] places in the group at which the windows of each block begin, and the end."""
+
+    @property
+    def windows(self) -> int:
+        return int(self.offsets[-1])
 
     @property
     def end(self) -> int:
@@ -60,9 +65,10 @@ class EpochOrder:
         begin = 0
         for first in range(0, len(filled), mix_width):
             members = tuple(filled[first : first + mix_width])
-            windows = int(self._windows[list(members)].sum())
-            groups.append(Group(index=len(groups), blocks=members, begin=begin, windows=windows))
-            begin += windows
+            offsets = np.concatenate([[0], np.cumsum(self._windows[list(members)])])
+            group = Group(index=len(groups), blocks=members, begin=begin, offsets=offsets)
+            groups.append(group)
+            begin = group.end
         self.windows = begin if most_windows is None else min(begin, most_windows)
         self.groups = tuple(group for group in groups if group.begin < self.windows)
 
@@ -72,13 +78,11 @@ class EpochOrder:
 
     def draws(self, group: Group, drawn: NDArray[np.int64]) -> Iterator[Draw]:
         """Yields, block by block, the windows that are `drawn`: [k] of `permutation`."""
-        counts = self._windows[list(group.blocks)]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        member = np.searchsorted(offsets, drawn, side="right") - 1
+        member = np.searchsorted(group.offsets, drawn, side="right") - 1
         for index, block in enumerate(group.blocks):
             mine = drawn[member == index]
             if len(mine):
-                yield Draw(block=block, windows=mine - offsets[index])
+                yield Draw(block=block, windows=mine - group.offsets[index])
 
     def permutation(self, group: Group) -> NDArray[np.int64]:
         """Returns the order of the group's windows that are drawn, counted through its blocks."""

@@ -1,5 +1,5 @@
-"""Batches made by several threads: the same bits, memory that is used again only when it is free,
-and no block that is held longer than its windows are copied."""
+"""Drafts become batches: each at its place, in memory that is used again only when it is free, and
+no block is held longer than its windows are copied."""
 
 import hashlib
 import threading
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from argus_trainer.data import dataset as dataset_module
-from argus_trainer.data.ahead import NUM_MAKERS
-from argus_trainer.data.batch import Batch, Draft, Gather
+from argus_trainer.data.batch import Batch, Gather
 from argus_trainer.data.grid import Block, Grid
 from argus_trainer.data.memory import Shares
 from argus_trainer.data.order import EpochOrder
@@ -47,20 +45,6 @@ def of_two_targets(prepared: Any, rows: Any) -> Any:
     return prepared(
         rows(status=True), targets=["cpu_user_pct", "load_average"], encoder=20, decoder=10
     )
-
-
-def test_the_number_of_threads_changes_neither_order_nor_bits(
-    of_two_targets: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = of_two_targets
-    found = []
-    for num_makers in (1, 2, 3, 6):
-        monkeypatch.setattr(dataset_module, "NUM_MAKERS", num_makers)
-        dataset = run.dataset()
-        epochs = [digests(dataset.training_batches(epoch)) for epoch in (0, 1)]
-        found.append((*epochs, digests(dataset.validation_batches())))
-    assert found[0][0] != found[0][1]
-    assert all(other == found[0] for other in found)
 
 
 def test_a_batch_holds_the_windows_of_its_place_block_by_block(
@@ -131,11 +115,9 @@ def test_one_view_of_a_batch_keeps_all_of_its_memory(of_two_targets: Any) -> Non
         assert torch.equal(tensor, tensors_of(batch)[number % len(places)])
 
 
-@pytest.mark.parametrize("num_makers", [1, NUM_MAKERS, 5])
 def test_no_more_memory_is_taken_than_is_accounted(
-    of_two_targets: Any, monkeypatch: pytest.MonkeyPatch, num_makers: int
+    of_two_targets: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_module, "NUM_MAKERS", num_makers)
     taken: set[int] = set()
     memory = Gather.memory
 
@@ -151,8 +133,8 @@ def test_no_more_memory_is_taken_than_is_accounted(
             del batch
         for batch in dataset.validation_batches():
             assert batch.window_ids.size
-    # The one in use, and one for each thread.
-    assert len(taken) <= 1 + num_makers
+    # The one in use, and the one that is filled.
+    assert len(taken) <= 2
 
 
 def test_other_blocks_come_only_when_the_windows_of_the_last_ones_are_copied(
@@ -161,26 +143,15 @@ def test_other_blocks_come_only_when_the_windows_of_the_last_ones_are_copied(
     run = prepared(mix_width=2, batch_size=50)
     blocks: list[weakref.ref[Block]] = []
     alive: list[int] = []
-    begun = threading.Condition()
-    make_block, make_batch = Grid.block, Draft.make
+    make = Grid.block
 
     def counted(self: Grid, *given: Any) -> Block:
-        with begun:
-            alive.append(sum(block() is not None for block in blocks))
-            begun.notify_all()
-        block = make_block(self, *given)
+        alive.append(sum(block() is not None for block in blocks))
+        block = make(self, *given)
         blocks.append(weakref.ref(block))
         return block
 
-    def late(self: Draft) -> Batch:
-        # Gives a block that does not wait for this copy the time to be begun.
-        with begun:
-            before = len(alive)
-            begun.wait_for(lambda: len(alive) > before, timeout=0.1)
-        return make_batch(self)
-
     monkeypatch.setattr(Grid, "block", counted)
-    monkeypatch.setattr(Draft, "make", late)
     for _ in run.dataset(shares=NO_SPARE).training_batches(0):
         pass
     assert len(alive) > 6
