@@ -12,7 +12,13 @@ from argus_contract.digests import wire_bytes
 from argus_contract.layout import published
 from argus_contract.ledger import BundleFile, BundleManifest, PublishedRecord
 from argus_contract.status import PublishedState
-from argus_trainer.bundle.publish import artifact_of, find_published, publish, reserve_name
+from argus_trainer.bundle.publish import (
+    artifact_of,
+    find_published,
+    mend_current,
+    publish,
+    reserve_name,
+)
 from argus_trainer.errors import DataError, ObjectNotFound
 from argus_trainer.storage.store import Store
 
@@ -76,6 +82,21 @@ def test_publishing_again_adds_no_record_and_mends_the_copy(output):
     assert publish(output, bundle, who="ns/run") == first
     assert [entry.key for entry in output.list_objects("published/")] == [published(1)]
     assert current(output) == first
+
+
+@pytest.mark.parametrize("stale", [None, b"an older record"])
+def test_the_copy_of_the_current_record_is_mended_whoever_left_it_behind(output, stale):
+    first = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    output.delete(["CURRENT"])
+    if stale:
+        output.put("CURRENT", stale)
+    mend_current(output)
+    assert current(output) == first
+
+
+def test_an_output_without_a_model_gets_no_copy(output):
+    mend_current(output)
+    assert not list(output.list_objects(""))
 
 
 def test_a_model_of_older_data_is_recorded_but_not_current(output):

@@ -327,6 +327,35 @@ def test_eight_trainers_that_start_at_once_get_eight_claims(process):
     assert [claim.number for claim in owners] == [8]
 
 
+def test_states_of_claims_whose_records_were_lost_still_lie_below_the_next_claim(process):
+    run = process()
+    for _ in range(2):
+        run.claim()
+    run.steps.save(run.claim(), snapshot(10))
+    run.store.delete(run.keys("claims/"))
+    successor = process()
+    claim = successor.claim()
+    assert claim.number == 4
+    successor.steps.save(claim, snapshot(5))
+    assert process().newest().id == StepId(claim=4, step=5)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"contractVersion": 1}', b"\x00torn"])
+@pytest.mark.parametrize("key", ["claims/000001.json", "claims/000001-end.json"])
+def test_a_damaged_record_of_an_earlier_attempt_stops_no_run(process, key, damage):
+    run = process()
+    run.end(run.claim("first"), EndReason.PREEMPTED, lost_seconds=2)
+    run.end(run.claim("second"), EndReason.PREEMPTED, lost_seconds=3)
+    run.store.put(key, damage)
+    after = process()
+    claim = after.claim("third")
+    assert claim.number == 3
+    attempts = after.claims.attempts()
+    assert [attempt.pod for attempt in attempts][-2:] == ["second", "third"]
+    whole = key.endswith("000001.json")
+    assert after.claims.disruptions(1).lost_seconds == (5 if whole else 3)
+
+
 def test_a_store_that_lets_two_writers_win_is_refused(process, monkeypatch):
     run = process()
     monkeypatch.setattr(run.store, "put_new", run.store.put)

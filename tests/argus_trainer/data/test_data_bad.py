@@ -92,13 +92,14 @@ def test_what_is_no_row_or_no_number_is_counted(damaged) -> None:
         rows.loc[0, "timestamp"] = None
         rows.loc[[1, 2], "server_name"] = None
         rows.loc[3, "mem_used_pct"] = np.inf
+        rows.loc[[5, 6], "mem_used_pct"] = [1e39, -1e300]
         rows.loc[4, "cpu_user_pct"] = None
         return rows
 
     assert set(damaged(5, spoil).prepare().statistics.notes) == {
         "1 rows without a time: left out",
         "2 rows without a server's name: left out",
-        "1 values that are NaN or infinite: they count as none",
+        "3 values that are NaN, infinite or beyond what float32 holds: they count as none",
         "1 rows without a value of every target: not observed",
     }
 

@@ -184,7 +184,8 @@ def test_a_sample_tells_what_it_settled(rows: Any, prepared: Callable[..., Any])
     frame = rows(chunks=40)
     frame.loc[frame.index[:5], "mem_used_pct"] = np.inf
     assert sampled(prepared(frame)).notes == (
-        "5 values that are NaN or infinite: they count as none, in the sample",
+        "5 values that are NaN, infinite or beyond what float32 holds: they count as none, "
+        "in the sample",
     )
 
 

@@ -103,7 +103,7 @@ def test_a_main_thread_that_sits_in_a_long_call_is_left_after_its_newest_state_i
     assert newest_step(run) == 5
     end = run.ends()[-1]
     assert (end.reason, end.last_durable.step) == (EndReason.PREEMPTED, 5)
-    assert "long call" in end.message
+    assert "did not answer in time" in end.message
 
 
 def test_a_stuck_run_ends_itself_with_what_it_has(new_run, processes, point):

@@ -60,12 +60,25 @@ def publish(output: Store, bundle: str, *, who: str) -> PublishedRecord:
             write_new(output, layout.published(record.number), record)
         except ObjectExists:
             continue  # another run published first; it may be the newer model
-        records = _records(output)
         break
-    current = _current(records)
-    if current is not None:
-        output.put(layout.CURRENT, wire_bytes(current))
+    mend_current(output)
     return record
+
+
+def mend_current(output: Store) -> None:
+    """Makes `CURRENT` the copy of the current record, where it is not: whoever published it may
+    have died in between, or a slower publisher written an older one over it."""
+    written: PublishedRecord | None = None
+    while (current := _current(_records(output))) is not None and current != written:
+        wanted = wire_bytes(current)
+        try:
+            found = output.get(layout.CURRENT)
+        except ObjectNotFound:
+            found = b""
+        if found == wanted:
+            return
+        output.put(layout.CURRENT, wanted)
+        written = current
 
 
 def find_published(output: Store, run_key: str) -> PublishedRecord | None:

@@ -2,7 +2,8 @@
 
 A trainer start claims the next number with If-None-Match; the highest claim owns the run. A
 zombie (a pod that a lost node still runs) finds the claim above its own and stops. Records are
-immutable, so each is read once per process.
+immutable, so each is read once per process. What earlier attempts left is history: a record that
+cannot be read is passed over, and stops no run.
 """
 
 import secrets
@@ -37,7 +38,7 @@ class Claims:
     def __init__(self, store: Store, *, period_seconds: int) -> None:
         self._store = store
         self._period_seconds = period_seconds
-        self._read: dict[str, Model] = {}
+        self._read: dict[str, Model | None] = {}
 
     def claim(self, *, pod: str, node: str | None, now: datetime, resumed: StepId | None) -> Claim:
         """Claims the run for this process and closes what predecessors left open.
@@ -50,7 +51,7 @@ class Claims:
         while True:
             claims, ends = self._numbers()
             claim = Claim(
-                number=max(claims, default=0) + 1,
+                number=max(claims | self._saved(), default=0) + 1,
                 token=token,
                 pod=pod,
                 node=node,
@@ -99,15 +100,16 @@ class Claims:
         """Returns the `last` newest attempts, oldest first."""
         claims, ends = self._numbers()
         return tuple(
-            _attempt(self._claim(number), self._end(number) if number in ends else None)
+            _attempt(claim, self._end(number) if number in ends else None)
             for number in sorted(claims)[-last:]
+            if (claim := self._claim(number))
         )
 
     def disruptions(self, gpus: int) -> Disruptions:
         """Returns what disruptions have cost a run that asked for `gpus` GPUs."""
         _, numbers = self._numbers()
         ends = [self._end(number) for number in sorted(numbers)]
-        disruptive = [end for end in ends if end.reason in DISRUPTIVE]
+        disruptive = [end for end in ends if end and end.reason in DISRUPTIVE]
         lost_seconds = sum(end.lost_seconds for end in disruptive)
         newest = disruptive[-1] if disruptive else None
         return Disruptions(
@@ -140,8 +142,8 @@ class Claims:
         saved again. `lost_seconds` is the smaller of the two: the most that can be repeated,
         and never the time in which a successor waited for a node.
         """
-        manifest = self._newest_manifest(number)
-        sign_of_life = manifest.saved_at if manifest else self._claim(number).time
+        manifest, claim = self._newest_manifest(number), self._claim(number)
+        sign_of_life = manifest.saved_at if manifest else claim.time if claim else now
         unknown_seconds = max(0, int((now - sign_of_life).total_seconds()))
         self._write_end(
             ClaimEnd(
@@ -183,17 +185,27 @@ class Claims:
                 (ends if found[1] else claims).add(found[0])
         return claims, ends
 
-    def _claim(self, number: int) -> Claim:
+    def _saved(self) -> set[int]:
+        """Returns the numbers of claims with a state: the next claim is above these as well, so
+        that its states count although records of claims were lost."""
+        keys = (entry.key for entry in self._store.list_objects(layout.STEPS))
+        return {found.claim for key in keys if (found := StepId.from_manifest(key))}
+
+    def _claim(self, number: int) -> Claim | None:
         return self._once(layout.claim(number), Claim)
 
-    def _end(self, number: int) -> ClaimEnd:
+    def _end(self, number: int) -> ClaimEnd | None:
         return self._once(layout.claim_end(number), ClaimEnd)
 
-    def _once(self, key: str, kind: type[M]) -> M:
-        record = self._read.get(key)
-        if not isinstance(record, kind):
-            record = self._read[key] = read(self._store, key, kind)
-        return record
+    def _once(self, key: str, kind: type[M]) -> M | None:
+        if key not in self._read:
+            try:
+                self._read[key] = read(self._store, key, kind)
+            except (DataError, ObjectNotFound) as error:
+                _log.warning("a record of an earlier attempt is passed over", reason=str(error))
+                self._read[key] = None
+        record = self._read[key]
+        return record if isinstance(record, kind) else None
 
 
 def _attempt(claim: Claim, end: ClaimEnd | None) -> Attempt:

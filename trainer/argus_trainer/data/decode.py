@@ -25,6 +25,8 @@ from argus_trainer.data.schema import METRICS, PROFILE, SERVER, STATUS, TIMESTAM
 from argus_trainer.errors import DataError
 from argus_trainer.storage.store import ReadOnly
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The model computes in float32."""
 LARGE = 64 << 20
 """Decoded bytes above which row groups are not read together, and columns one by one."""
 NUMBERS_PER_ROW, NUMBERS_PER_VALUE = 14, 1.25
@@ -51,7 +53,7 @@ class Columns:
     not_chosen: int = 0
     """Rows left out by `data.servers`."""
     not_finite: int = 0
-    """Values that are NaN or infinite: they count as none."""
+    """Values that are NaN, infinite or beyond LARGEST: they count as none."""
     late: int = 0
     """Rows from before the object's time that were left out where rows are gathered."""
     future: int = 0
@@ -293,12 +295,15 @@ class ChunkFile:
     def _numbers(
         self, column: "pa.ChunkedArray[Any]", name: str
     ) -> tuple[NDArray[np.float64], int]:
-        """Returns a metric in Argus's unit, NaN where there is no number; how many were none."""
+        """Returns a metric in Argus's unit, NaN where there is no number; how many were none.
+
+        What float32, in which the model computes, does not hold is as good as infinite.
+        """
         numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
         if name in self._rules.factors:
             with np.errstate(over="ignore"):
                 numbers = numbers * self._rules.factors[name]
-        finite = np.isfinite(numbers)
+        finite = np.abs(numbers) <= LARGEST
         odd = len(numbers) - int(np.count_nonzero(finite)) - column.null_count
         return (np.where(finite, numbers, np.nan) if odd else numbers), odd
 

@@ -66,8 +66,13 @@ def nobody_chosen(chosen: ServersSpec, others: Sequence[str]) -> str:
 
 def some(names: Sequence[str]) -> str:
     """Returns the first names, and how many more there are."""
-    shown = ", ".join(name[:LONGEST_NAME] for name in names[:MOST_NAMES])
+    shown = ", ".join(_visible(name[:LONGEST_NAME]) for name in names[:MOST_NAMES])
     return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
+
+
+def _visible(name: str) -> str:
+    """Returns a name that cannot pass for a line of the log of its own."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _no_target(part: Part) -> str:

@@ -39,7 +39,7 @@ ODDITIES = {
     "without_time": "rows without a time: left out",
     "without_server": "rows without a server's name: left out",
     "not_chosen": "rows of servers that data.servers does not choose: left out",
-    "not_finite": "values that are NaN or infinite: they count as none",
+    "not_finite": "values that are NaN, infinite or beyond what float32 holds: they count as none",
     "late": "rows from before the time of their chunk: left out",
     "future": "rows from after the time of their chunk: left out",
     "without_target": "rows without a value of every target: not observed",

@@ -24,7 +24,12 @@ from argus_contract.progress import TrainerPhase
 from argus_contract.run_key import configuration_digest
 from argus_contract.spec import ExistingBundlePolicy
 from argus_contract.status import DataStatus, EndReason
-from argus_trainer.bundle.publish import artifact_of, find_published, reserve_name
+from argus_trainer.bundle.publish import (
+    artifact_of,
+    find_published,
+    mend_current,
+    reserve_name,
+)
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.repins import Repins
 from argus_trainer.checkpoints.resume import refuse_without_state
@@ -207,12 +212,14 @@ class Journey:
         end = End(
             exit_code=ExitCode.PREEMPTED,
             reason=EndReason.PREEMPTED,
-            message="stopped by a signal while the training sat in a long call",
+            message="stopped by a signal that the training did not answer in time, or by a second "
+            "one: the next start goes on from the newest state that was kept",
         )
         try:
             if self._attempt:
                 self._attempt.save_kept()
-        except ArgusError as error:
+        # Whatever it is: nobody but this thread ends the process now.
+        except Exception as error:
             end = End(
                 exit_code=ExitCode.STORAGE_UNAVAILABLE,
                 reason=EndReason.PREEMPTED,
@@ -257,6 +264,10 @@ class Journey:
         record = find_published(output, launch.run_key)
         if record is None:
             return False
+        try:
+            mend_current(output)
+        except ArgusError as error:
+            self.surroundings.say(f"[RUN] CURRENT is not brought up to date: {error}")
         self.report.published(artifact_of(output, record), already=True)
         self.report.metrics(metrics_of(output, run_store, record))
         if lineage := lineage_of(run_store):
