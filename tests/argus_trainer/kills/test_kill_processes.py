@@ -12,14 +12,16 @@ pytestmark = [
 ]
 
 LOCAL_STORE = "argus_trainer.storage.local:LocalStore"
+# Each is met by the first save of a life, or before: how many more there are depends on how busy
+# the machine is, and a life that meets its end first proves nothing.
 PLACES = (
-    {"name": f"{LOCAL_STORE}.put_new", "key": ".safetensors", "nth": 2},
-    {"name": f"{LOCAL_STORE}.put_new", "key": ".safetensors", "nth": 2, "after": True},
-    {"name": f"{LOCAL_STORE}.put_new", "key": "steps/", "nth": 6, "after": True},
-    {"name": f"{LOCAL_STORE}.delete", "nth": 2, "after": True},
+    {"name": f"{LOCAL_STORE}.put_new", "key": ".safetensors"},
+    {"name": f"{LOCAL_STORE}.put_new", "key": ".safetensors", "after": True},
+    {"name": f"{LOCAL_STORE}.put_new", "key": "steps/", "nth": 2, "after": True},
+    {"name": f"{LOCAL_STORE}.delete", "after": True},
     # Inside a write: the temporary file stands and is no object yet.
     {"name": "os:link", "nth": 3},
-    {"name": "argus_trainer.process.narrator:Narrator.step_done", "nth": 3, "after": True},
+    {"name": "argus_trainer.process.narrator:Narrator.step_done", "after": True},
 )
 
 
