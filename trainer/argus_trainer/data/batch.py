@@ -54,7 +54,7 @@ class Batch:
 
 
 class Gather:
-    """Makes batches of one run from its blocks. Any thread may use it."""
+    """Makes batches of one run from its blocks."""
 
     def __init__(
         self,
