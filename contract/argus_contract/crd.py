@@ -95,6 +95,14 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "columns: two have the same from (absent: their name): keep one",
         ),
     ),
+    "data.validation": (
+        (
+            "self.policy != 'Off' || !(has(self.minRows) || has(self.minServers) || "
+            "has(self.minCoveragePercent) || has(self.maxMissingPercent) || "
+            "has(self.maxStalenessSeconds))",
+            "validation: limits mean nothing with policy Off: remove them, or use Warn or Enforce",
+        ),
+    ),
     "data.window": (
         (
             "!(has(self.lookbackSeconds) && (has(self.start) || has(self.end)))",

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from argus_contract.data_spec import DataRules
+from argus_contract.data_spec import DataRules, ValidationSpec
 from argus_contract.decimals import DecimalString, Quantity, value_of
 from argus_contract.model import Model
 from argus_contract.pod_spec import ImagePullPolicy, PodOverrides, PullSecrets, Scheduling
@@ -50,6 +50,8 @@ class DataSpec(DataRules):
     """Dataset to train on, as `s3://bucket/prefix`, `gs://` or `az://`. The prefix holds Parquet
     chunks and, if it was made by `argus generate` or `argus import`, a `chunk_manifest.json`.
     Example: s3://metrics/edge-eu."""
+    validation: ValidationSpec = ValidationSpec()
+    """What the data must be like before a GPU is asked for. No part of the run's identity."""
 
 
 class TargetSpec(Model):

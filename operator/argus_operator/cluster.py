@@ -28,7 +28,7 @@ from argus_operator.views import (
 CHUNK = 500
 """Objects in one page of a list."""
 TIMEOUT_SECONDS = 20
-OWN_CHILDREN = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"

@@ -45,6 +45,16 @@ class TrainerPods(Model):
     extra_volume_mounts: tuple[JsonObject, ...] = ()
 
 
+class PlanningPods(Model):
+    """The pods that plan runs, on a CPU."""
+
+    resources: ResourceRequirements = ResourceRequirements(
+        requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "2Gi"}
+    )
+    node_selector: NodeSelector = Field(default_factory=dict)
+    """Labels of the nodes that they run on; the place of a run is its trainer's."""
+
+
 class Configuration(Model):
     """The whole file."""
 
@@ -57,6 +67,7 @@ class Configuration(Model):
     """Seconds between two looks at the progress of a run, if fewer than 10 x this many run."""
     defaults: Defaults = Defaults()
     trainer: TrainerPods = TrainerPods()
+    planning: PlanningPods = PlanningPods()
 
     @model_validator(mode="after")
     def _queue_exists(self) -> "Configuration":

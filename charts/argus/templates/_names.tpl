@@ -72,4 +72,5 @@ defaults:
   queue: {{ . | quote }}
   {{- end }}
 trainer: {{ .Values.trainer | toJson }}
+planning: {{ .Values.planning | toJson }}
 {{- end }}

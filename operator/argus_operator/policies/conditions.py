@@ -15,6 +15,7 @@ from argus_operator.decision import Draft
 from argus_operator.observed import Observed
 from argus_operator.policies.headline import PROGRESS_UNKNOWN
 from argus_operator.policies.suspension import RESUMED, resumed_at
+from argus_operator.policies.validation import verdict
 from argus_operator.policies.waiting import current_pod
 
 _Answer = tuple[ConditionStatus, str, str]
@@ -37,6 +38,8 @@ def conditions(observed: Observed, draft: Draft) -> Draft:
         ConditionType.COMPLETE: _is(status.phase is Phase.SUCCEEDED, says, "NotComplete"),
         ConditionType.FAILED: _is(failed, says, "NotFailed"),
     }
+    if judged := verdict(observed):
+        answers[ConditionType.DATA_VALIDATED] = (judged.status, judged.reason, judged.message)
     if draft.accepted and not draft.over and not draft.halted and draft.job is None:
         answers[ConditionType.RECONCILING] = (ConditionStatus.TRUE, *says)
     if failed or not draft.accepted:
@@ -74,7 +77,7 @@ def _accepted(draft: Draft, says: tuple[str, str]) -> _Answer:
 
 def _pods_ready(observed: Observed, draft: Draft) -> _Answer:
     pod = current_pod(observed, draft)
-    if pod and pod.ready:
+    if pod and pod.ready and not pod.planning:
         return ConditionStatus.TRUE, "PodReady", f"Pod {pod.name} runs on {pod.node}."
     return ConditionStatus.FALSE, "NoReadyPod", ""
 
