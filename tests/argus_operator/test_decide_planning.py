@@ -1,5 +1,6 @@
 """Planning on a CPU: what it asks for, what its verdict does, and what it never touches."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,10 @@ from argus_contract.status import (
     PendingSource,
     Phase,
 )
+from argus_operator.carry_out import Executor
+from argus_operator.children import Children
 from argus_operator.decision import CreateJob, DeleteJob, DeletePod, ProveJob
+from argus_operator.errors import api_error
 from argus_operator.observed import Refusal
 from argus_operator.views import Hindrance, JobEnd
 
@@ -284,6 +288,47 @@ def test_data_that_was_judged_is_not_judged_again(planned: Any, words: Any) -> N
     (create,) = planned.spec(data=data()).decide().actions
     assert (create.name[-2:], create.planning) == ("-2", False)
     assert data_validated(planned.decide())[:2] == ("True", "Passed")
+
+
+def test_a_trainer_that_is_refused_for_an_hour_needs_no_second_planning(
+    planned: Any, words: Any, build: Any
+) -> None:
+    planner(planned.planning())
+    planned.store()
+    complete(planned, words(GOOD)).store()
+    full = Hindrance(reason="JobRefused", message="exceeded quota: team")
+    planned.observed = replace(planned.observed, refusal=Refusal(job_name="edge-1", hindrance=full))
+    assert planned.at(4000).store().status.pending.source is PendingSource.QUOTA
+    # Meanwhile somebody tidied up.
+    planned.observed = replace(planned.observed, refusal=None, jobs=(), pods=())
+    (create,) = planned.decide().actions
+    assert (create.name, create.planning) == (f"edge-{build.run_key[:8]}-1", False)
+
+
+class ApiServer:
+    """Takes no training Job of this spec."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    async def prove_job(self, job: Any) -> None:
+        raise api_error(422, "Invalid", "unknown field affinity.x")
+
+    async def create_job(self, job: Any) -> None:
+        self.made.append(job["metadata"]["name"])
+
+
+def test_what_was_to_be_proved_first_and_is_wrong_is_not_planned(planned: Any) -> None:
+    server: Any = ApiServer()
+    executor = Executor(
+        cluster=server,
+        children=Children(),
+        configuration=planned.configuration,
+        clock=lambda: planned.now,
+    )
+    after = asyncio.run(executor.carry_out(planned.decide().actions, planned.observed))
+    assert server.made == []
+    assert after.refusal.invalid
 
 
 def test_a_training_that_was_made_before_there_was_planning_goes_on(planned: Any) -> None:

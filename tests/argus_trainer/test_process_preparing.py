@@ -29,7 +29,7 @@ from argus_contract.launch import (
     LaunchPlanning,
     LaunchStorage,
 )
-from argus_contract.plan import Plan, Statistics
+from argus_contract.plan import Plan, Split, Statistics
 from argus_contract.progress import ProgressReport
 from argus_contract.spec import ModelSpec, ResumePolicy, TargetSpec, TrainingMode, TrainingSpec
 from argus_contract.status import EndReason
@@ -353,13 +353,16 @@ def test_an_object_that_changes_while_it_is_read_costs_another_listing_and_no_mo
 def test_a_slower_pod_takes_over_the_plan_of_the_faster_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Between its draft and its plan another pod stores one of more data."""
+    """Between its draft and its plan another pod stores one of less data."""
     other = Bench(bench.data, tmp_path)
     named = Pinning.named
 
     def late(self: Pinning, draft: Plan, output: Any) -> Plan:
         monkeypatch.setattr(Pinning, "named", named)
-        fewer = draft.model_copy(update={"created_at": NOW - timedelta(minutes=5)})
+        split = Split(
+            train_end=draft.split.train_end - 1, validation_end=draft.split.validation_end - 1
+        )
+        fewer = draft.model_copy(update={"objects": draft.objects[1:], "split": split})
         store = open_store(str(bench.run), LaunchStorage())
         store.put_new(layout.PLAN, fewer.model_dump_json(by_alias=True).encode())
         return named(self, draft, output)
@@ -367,7 +370,8 @@ def test_a_slower_pod_takes_over_the_plan_of_the_faster_one(
     monkeypatch.setattr(Pinning, "named", late)
     assert other.plan()[0] == ExitCode.OK
     plan, statistics = other.stored()
-    assert plan.created_at == NOW - timedelta(minutes=5)
+    assert len(plan.objects) == 23
+    assert statistics.rows == 16 * 24 * 3
     assert statistics.plan_digest == digest_of(plan)
 
 
