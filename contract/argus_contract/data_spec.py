@@ -173,23 +173,25 @@ class ValidationPolicy(StrEnum):
 
 
 class ValidationSpec(Model):
-    """What the training part of the data must be like. A limit that is absent is not checked."""
+    """What the training part of the data must be like."""
 
     policy: ValidationPolicy = ValidationPolicy.WARN
     """Warn and Enforce plan in a small pod on a CPU, and only then ask for the trainer's
     resources. Below a limit, Warn tells of it and goes on, Enforce fails the run. Off plans in
     the trainer's pod. Default Warn."""
     min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
-    """Least rows. Example: 100000."""
+    """Least rows. Default: not checked. Example: 100000."""
     min_servers: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
-    """Least servers. Example: 10."""
+    """Least servers. Default: not checked. Example: 10."""
     min_coverage_percent: Annotated[int | None, Field(ge=1, le=100)] = None
-    """Least share of the steps of all servers that have a row, in percent. Example: 90."""
+    """Least share of the steps of all servers that have a row, in percent.
+    Default: not checked. Example: 90."""
     max_missing_percent: Annotated[int | None, Field(ge=0, le=99)] = None
     """Largest share of rows in which one and the same metric has no value, in percent.
-    Example: 5."""
+    Default: not checked. Example: 5."""
     max_staleness_seconds: Annotated[int | None, Field(ge=1, le=3_155_760_000)] = None
-    """Largest age of the end of the data when the run is planned. Example: 86400."""
+    """Largest age of the end of the data when the run is planned. Default: not checked.
+    Example: 86400."""
 
     @model_validator(mode="after")
     def _limits_are_read(self) -> "ValidationSpec":

@@ -157,6 +157,7 @@ class EndReason(StrEnum):
     DIVERGED = "Diverged"
     STUCK = "Stuck"
     CONFIGURATION = "ConfigurationError"
+    GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
     SUPERSEDED = "Superseded"
     """A newer claim took the run over."""
     CRASHED = "Crashed"

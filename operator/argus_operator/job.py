@@ -19,21 +19,10 @@ from argus_contract.launch import (
     LaunchStorage,
 )
 from argus_contract.pod_spec import PodOverrides
-from argus_contract.spec import ResourceRequirements
 from argus_operator.configuration import Configuration, JsonObject
 from argus_operator.decision import CreateJob
 from argus_operator.pod import build_pod
 from argus_operator.views import RunView
-
-
-def count_gpus(resources: ResourceRequirements) -> int:
-    """Returns how many GPUs a pod with these resources gets, of any vendor."""
-    asked = {**resources.requests, **resources.limits}
-    return sum(
-        int(amount)
-        for name, amount in asked.items()
-        if (name.endswith("/gpu") or "/mig-" in name) and amount.isdigit()
-    )
 
 
 def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> JsonObject:
@@ -143,7 +132,7 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
             uri=resolved.output_uri,
             existing_bundle_policy=spec.output.existing_bundle_policy,
         ),
-        gpus=count_gpus(resolved.resources_per_node),
+        gpus=resolved.resources_per_node.num_gpus(),
         progress_deadline_seconds=spec.progress_deadline_seconds,
         planning=_planning(create) if create.planning else None,
     )

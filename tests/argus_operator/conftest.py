@@ -49,7 +49,7 @@ CONFIGURATION = Configuration.model_validate(
             "checkpointUri": "s3://bucket/checkpoints",
             "outputUri": "s3://bucket/models",
             "storage": {"endpoint": "http://s3:9000", "secretRef": {"name": "keys"}},
-            "resourcesPerNode": {"limits": {"nvidia.com/gpu": "2"}, "requests": {"cpu": "4"}},
+            "resourcesPerNode": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "4"}},
         },
     }
 )

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from argus_contract import names
 from argus_contract.launch import Launch
-from argus_contract.spec import ResourceRequirements, ResumePolicy
+from argus_contract.spec import ArgusTrainingJobSpec, ResourceRequirements, ResumePolicy
 from argus_operator.configuration import Configuration, Defaults, TrainerPods
-from argus_operator.job import build_job, count_gpus
+from argus_operator.job import build_job
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
     assert launch.storage.ca_bundle is None
     assert (launch.namespace, launch.name) == build.key
     assert launch.training.epochs == 7
-    assert launch.gpus == 2
+    assert launch.gpus == 1
     assert launch.progress_deadline_seconds == 900
     assert launch.storage.endpoint == "http://s3:9000"
     assert launch.storage.credentials_directory == names.CREDENTIALS_DIRECTORY
@@ -367,7 +367,23 @@ def test_the_same_run_gives_the_same_job(scene: Any) -> None:
     ],
 )
 def test_gpus_of_every_vendor_are_counted(limits: dict[str, str], gpus: int) -> None:
-    assert count_gpus(ResourceRequirements(limits=limits)) == gpus
+    assert ResourceRequirements(limits=limits).num_gpus() == gpus
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"limits": {"nvidia.com/gpu": "2"}},
+        {"limits": {"nvidia.com/gpu": 2}},
+        {"limits": {"nvidia.com/gpu": "1k"}},
+        {"requests": {"amd.com/gpu": "2"}},
+        {"limits": {"nvidia.com/gpu": "1", "nvidia.com/mig-1g.5gb": "1"}},
+    ],
+)
+def test_more_than_one_gpu_is_refused_of_a_run_and_of_the_chart(resources: Any) -> None:
+    for model, field in ((ArgusTrainingJobSpec, {"data": DATA}), (Defaults, {})):
+        with pytest.raises(ValidationError, match="a run trains on one, ask for 1"):
+            model.model_validate(field | {"resourcesPerNode": resources})
 
 
 DATA = {"uri": "s3://metrics/edge", "validation": {"policy": "Enforce", "minRows": 9}}

@@ -255,6 +255,15 @@ def tolerate(**fields: Any) -> dict[str, Any]:
             "exclude each other",
         ),
         ({"resourcesPerNode": {"limits": {"cpu": "much"}}}, "spec.resourcesPerNode.limits"),
+        ({"resourcesPerNode": {"limits": {"nvidia.com/gpu": 2}}}, "a run trains on one, ask for 1"),
+        (
+            {"resourcesPerNode": {"requests": {"amd.com/gpu": "1k"}}},
+            "resourcesPerNode.requests asks for more than one GPU",
+        ),
+        (
+            {"resourcesPerNode": {"limits": {"a.b/gpu": "1", "a.b/mig-1g": "1"}}},
+            "resourcesPerNode.limits asks for more than one GPU",
+        ),
         ({"maxDisruptions": -1}, "spec.maxDisruptions"),
         ({"preRunningDeadlineSeconds": 0}, "spec.preRunningDeadlineSeconds"),
         ({"activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds"),

@@ -23,6 +23,7 @@ _TELLING = frozenset(
         EndReason.DIVERGED,
         EndReason.STUCK,
         EndReason.CONFIGURATION,
+        EndReason.GPU_OUT_OF_MEMORY,
     }
 )
 """Ends of the last attempt that say more than the Job's own reason."""

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from argus_contract.status import ArgusTrainingJobStatus, Attempt, ConditionStatus, Usage
 from argus_operator.decision import Draft
-from argus_operator.job import count_gpus
 from argus_operator.observed import Observed
 from argus_operator.policies.planning import planned_since
 from argus_operator.policies.suspension import resumed_at
@@ -31,7 +30,7 @@ def account(observed: Observed, draft: Draft) -> Draft:
     )
     seconds = max(0, earlier) + _seconds(before, dropped) + _seconds(now, now.attempts)
     resources = now.resolved.resources_per_node if now.resolved else None
-    gpus = count_gpus(resources) if resources else 0
+    gpus = resources.num_gpus() if resources else 0
     known = before.usage or Usage(
         gpu_seconds=0, queued_seconds=0, training_seconds=0, lost_gpu_seconds=0
     )
