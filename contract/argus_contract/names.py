@@ -27,6 +27,9 @@ COMPONENT_TRAINER = "trainer"
 COMPONENT_PLANNER = "planner"
 """A trainer image that plans on a CPU and trains nothing."""
 
+KUEUE_GROUP = "kueue.x-k8s.io"
+KUEUE_JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
+"""On Kueue's Workloads: uid of the Job that each stands for."""
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 COPIED_LABELS = (KUEUE_QUEUE_LABEL, KUEUE_PRIORITY_LABEL)

@@ -37,6 +37,7 @@ class ConditionType(StrEnum):
 
     ACCEPTED = "Accepted"
     DATA_VALIDATED = "DataValidated"
+    ADMITTED = "Admitted"
     PODS_READY = "PodsReady"
     PROGRESSING = "Progressing"
     SUSPENDED = "Suspended"

@@ -47,6 +47,8 @@ class Observed:
     """By pod uid."""
     warnings: tuple[Hindrance, ...] = ()
     """Newest warning events of the current Job or pod, read when it does not start."""
+    queued: Hindrance | None = None
+    """Why Kueue holds the current Job back, in its words."""
     refusal: Refusal | None = None
     """What came of this reconcile's attempt to create a Job."""
     num_active: int = 1

@@ -268,6 +268,16 @@ def read_job(raw: Raw) -> JobView | None:
     )
 
 
+def read_workload(raw: Raw) -> Hindrance | None:
+    """Reads why Kueue holds a Workload back, in its words; None while it says nothing."""
+    conditions = {entry["type"]: entry for entry in (raw.get("status") or {}).get("conditions", ())}
+    # Quota comes first, then admission checks; only the words of the first that is missing count.
+    for kind in ("QuotaReserved", "Admitted"):
+        if hindrance := _hindrance(conditions.get(kind), "False"):
+            return hindrance
+    return None
+
+
 def read_pod(raw: Raw) -> PodView | None:
     """Reads a pod; None if it carries no label of ours."""
     key = run_key_of_child(raw)

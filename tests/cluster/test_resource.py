@@ -90,6 +90,14 @@ def test_every_way_to_read_data_is_taken_as_it_was_written(namespace: str) -> No
         "timeZone": "America/Argentina/Buenos_Aires",
         "gaps": {"maxGapSteps": 0, "minObservedPercent": 100},
         "onChange": "Repin",
+        "validation": {
+            "policy": "Enforce",
+            "minRows": 1,
+            "minServers": 1,
+            "minCoveragePercent": 100,
+            "maxMissingPercent": 0,
+            "maxStalenessSeconds": 3600,
+        },
     }
     training = {
         "mode": "Streaming",

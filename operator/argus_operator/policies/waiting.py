@@ -80,7 +80,8 @@ def _find(
     if draft.job and draft.job.suspended:
         queue = draft.status.resolved.queue if draft.status.resolved else None
         message = draft.job.suspended_message or f"Waiting for admission by queue {queue or ''!r}."
-        return PendingSource.KUEUE, Hindrance(reason="Suspended", message=message)
+        unsaid = Hindrance(reason="Suspended", message=message)
+        return PendingSource.KUEUE, observed.queued or unsaid
     warning = observed.warnings[0] if observed.warnings else None
     if pod is None:
         return _refusal(warning) if warning else None
