@@ -24,7 +24,12 @@ LABEL_RUN_KEY = f"{GROUP}/run-key"
 LABEL_COMPONENT = f"{GROUP}/component"
 """On Jobs and pods: what they do; the operator's watches select on it."""
 COMPONENT_TRAINER = "trainer"
+COMPONENT_PLANNER = "planner"
+"""A trainer image that plans on a CPU and trains nothing."""
 
+KUEUE_GROUP = "kueue.x-k8s.io"
+KUEUE_JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
+"""On Kueue's Workloads: uid of the Job that each stands for."""
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 COPIED_LABELS = (KUEUE_QUEUE_LABEL, KUEUE_PRIORITY_LABEL)
@@ -35,6 +40,8 @@ OWN_VOLUME_PREFIX = "argus-"
 """Volumes whose name begins so are made by the operator."""
 
 TRAINER_CONTAINER = "trainer"
+PLAN_ONLY = "--plan-only"
+"""Argument of a planner's container. An image that does not know it ends with exit 64."""
 PROGRESS_PORT = 8080
 """Port of the trainer's HTTP server for /progress."""
 PROGRESS_PATH = "/progress"

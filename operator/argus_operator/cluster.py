@@ -28,7 +28,7 @@ from argus_operator.views import (
 CHUNK = 500
 """Objects in one page of a list."""
 TIMEOUT_SECONDS = 20
-OWN_CHILDREN = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
@@ -39,6 +39,8 @@ class Cluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self._kueue: str | None = None
+        """Group and version in which Kueue serves its Workloads, once it was asked for."""
 
     @classmethod
     async def connect(cls, kubeconfig: str | None) -> "Cluster":
@@ -113,6 +115,20 @@ class Cluster:
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
         return raw
+
+    async def get_workload_of(self, job: JobView) -> Raw | None:
+        """Reads Kueue's Workload of a Job; None where there is none, or no Kueue."""
+        try:
+            if self._kueue is None:
+                group = await self._request("GET", f"/apis/{names.KUEUE_GROUP}")
+                self._kueue = str(group["preferredVersion"]["groupVersion"])
+            path = f"/apis/{self._kueue}/namespaces/{job.key.namespace}/workloads"
+            selector = f"{names.KUEUE_JOB_UID_LABEL}={job.uid}"
+            raw, _ = await self._list(path, labelSelector=selector)
+        except NotFound:
+            self._kueue = None
+            return None
+        return raw[0] if raw else None
 
     async def prove_job(self, job: Mapping[str, Any]) -> None:
         """Asks whether a Job would be taken, without making it. Raises as `create_job`."""

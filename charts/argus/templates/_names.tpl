@@ -39,6 +39,11 @@ app.kubernetes.io/component: operator
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create, patch]
+{{- if .Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+{{- end }}
 {{- end }}
 
 {{- /* The operator's configuration file: the model Configuration in configuration.py. */}}
@@ -72,4 +77,5 @@ defaults:
   queue: {{ . | quote }}
   {{- end }}
 trainer: {{ .Values.trainer | toJson }}
+planning: {{ .Values.planning | toJson }}
 {{- end }}
