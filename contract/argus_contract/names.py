@@ -30,6 +30,11 @@ COMPONENT_PLANNER = "planner"
 KUEUE_GROUP = "kueue.x-k8s.io"
 KUEUE_JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 """On Kueue's Workloads: uid of the Job that each stands for."""
+SCOPE_LEASE = "argus-scope"
+"""Lease in a namespace: which installation of the operator serves it."""
+ANNOTATION_REFUSED_BY = f"{GROUP}/refused-by"
+"""On such a Lease: the installation that serves this namespace already, and its Lease."""
+
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 KUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 COPIED_LABELS = (KUEUE_QUEUE_LABEL, KUEUE_PRIORITY_LABEL)

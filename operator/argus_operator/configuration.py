@@ -57,8 +57,20 @@ class PlanningPods(Model):
     """Labels of the nodes that they run on; the place of a run is its trainer's."""
 
 
+class Installation(Model):
+    """Which installation of the chart this is: where its Leases are, and how they are called."""
+
+    namespace: Annotated[str, Field(min_length=1, max_length=63)] = "argus-system"
+    name: Annotated[str, Field(min_length=1, max_length=63)] = "argus-operator"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Configuration(Model):
     """The whole file."""
+
+    installation: Installation = Installation()
 
     cluster_name: Annotated[str, Field(min_length=1, max_length=253)]
     """Part of every run's identity: two clusters never share checkpoints."""

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from argus_contract.names import (
     COMPONENT_PLANNER,
+    ANNOTATION_REFUSED_BY,
     COPIED_LABELS,
     LABEL_COMPONENT,
     LABEL_RUN_NAME,
@@ -337,4 +338,40 @@ def _read_exit(raw: Raw) -> Exit:
         finished=read_time(raw.get("finishedAt")),
         message=None if report else text,
         report=report,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseView:
+    """A `coordination.k8s.io` Lease."""
+
+    namespace: str
+    name: str
+    resource_version: str
+    holder: str
+    """Empty: nobody's."""
+    duration: float
+    """Seconds after a renewal at which it may be taken."""
+    acquired: str | None
+    renewed: datetime | None
+    transitions: int
+    refused_by: str | None
+    """Who serves what the holder asks for, in the words of `scopes`."""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def read_lease(raw: Raw) -> LeaseView:
+    metadata, spec = raw["metadata"], raw.get("spec") or {}
+    return LeaseView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        resource_version=metadata["resourceVersion"],
+        holder=spec.get("holderIdentity") or "",
+        duration=spec.get("leaseDurationSeconds") or 0,
+        acquired=spec.get("acquireTime"),
+        renewed=read_time(spec.get("renewTime")),
+        transitions=spec.get("leaseTransitions") or 0,
+        refused_by=(metadata.get("annotations") or {}).get(ANNOTATION_REFUSED_BY),
     )

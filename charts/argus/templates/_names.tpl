@@ -46,8 +46,22 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
+{{- /* The Lease that says which replica acts, and the one that says which installation serves. */}}
+{{- define "argus.rules-for-leases" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: {{ . | toJson }}
+  verbs: [get, update]
+{{- end }}
+
 {{- /* The operator's configuration file: the model Configuration in configuration.py. */}}
 {{- define "argus.configuration" -}}
+installation:
+  namespace: {{ .Release.Namespace }}
+  name: {{ include "argus.name" . }}
 clusterName: {{ .Values.clusterName | quote }}
 watchNamespaces: {{ .Values.watchNamespaces | toJson }}
 kueueEnabled: {{ .Values.kueue.enabled }}
