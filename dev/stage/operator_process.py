@@ -33,7 +33,7 @@ ACCOUNT = "argus-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 """As whom the API server knows the operator."""
 _TOKEN_SECONDS = 24 * 3600
-_EVERYWHERE = re.compile(r"^http://0\.0\.0\.0:(\d+)")
+_EVERYWHERE = re.compile(r"^:(\d+)$")
 DEFAULTS: Mapping[str, object] = {
     "image": "registry.example/trainer:1",
     "checkpoint": {"uri": "s3://bucket/checkpoints"},
@@ -250,7 +250,7 @@ class OperatorProcess:
 
     def _listen(self, match: re.Match[str]) -> str:
         port = self._port_of.setdefault(int(match.group(1)), _free_port())
-        return f"http://127.0.0.1:{port}"
+        return f"127.0.0.1:{port}"
 
 
 def _free_port() -> int:

@@ -1,7 +1,8 @@
 """`python -m argus_operator`: ARGUS_CONFIG names the chart's configuration file.
 
-Inside a cluster the pod's service account is used; outside, KUBECONFIG. ARGUS_PROBES,
-if set, is the address at which probes are answered, for example 0.0.0.0:8081.
+Inside a cluster the pod's service account is used; outside, KUBECONFIG. ARGUS_REPLICA is the
+pod's name: a container that is started again is the same replica. ARGUS_PROBES, if set, is
+the address at which probes are answered, as host:port or :port.
 """
 
 import asyncio

@@ -41,7 +41,9 @@ class Health:
             return False, "runs, Jobs and pods could not be listed"
         lease = self._election.lease
         if not self._election.elected.is_set():
-            return True, f"standing by; {lease.other or 'nobody yet'} leads (Lease {lease})"
+            if lease.other is None:
+                return False, f"nobody leads yet (Lease {lease})"
+            return True, f"standing by; {lease.other} leads (Lease {lease})"
         if self._queue.is_open:
             return True, f"leading (Lease {lease})"
         return False, "claiming its namespaces, or stopping"
@@ -53,7 +55,7 @@ class Health:
 
 
 async def serve(health: Health, address: str) -> web.AppRunner:
-    """Answers probes at host:port until the runner is cleaned up."""
+    """Answers probes at host:port, or :port of every address, until the runner is cleaned up."""
 
     def answering(
         question: Callable[[], Answer],
@@ -71,5 +73,5 @@ async def serve(health: Health, address: str) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     host, _, port = address.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    await web.TCPSite(runner, host or None, int(port)).start()
     return runner

@@ -6,7 +6,6 @@ is replaced by one that lists, looks, and goes on.
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 import uuid
@@ -57,7 +56,8 @@ class Surroundings:
     """None: the pod's service account."""
     probes: str | None
     """host:port to answer probes at."""
-    instance: str
+    replica: str
+    """Name of this process: no two that run at a time share it. The pod's name."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Surroundings":
@@ -72,7 +72,7 @@ class Surroundings:
             configuration_path=Path(environment["ARGUS_CONFIG"]),
             kubeconfig=environment.get("KUBECONFIG") or (None if in_cluster else str(default)),
             probes=environment.get("ARGUS_PROBES"),
-            instance=environment.get("HOSTNAME") or f"argus-operator-{os.getpid()}",
+            replica=environment.get("ARGUS_REPLICA") or f"argus-operator-{uuid.uuid4().hex[:8]}",
         )
 
 
@@ -115,11 +115,11 @@ async def run(
                 cluster=cluster, children=children, configuration=configuration, clock=_now
             ),
             status=StatusWriter(cluster, time.monotonic),
-            events=EventWriter(cluster, _now, surroundings.instance),
+            events=EventWriter(cluster, _now, surroundings.replica),
             configuration=configuration,
             clock=_now,
         )
-        election, claims = _leases(cluster, configuration, surroundings.instance)
+        election, claims = _leases(cluster, configuration, surroundings.replica)
         cluster.fence(lambda: min(election.lease.left(), claims.left()))
         if surroundings.probes:
             probes = await serve(Health(queue, resync, election), surroundings.probes)
@@ -145,7 +145,7 @@ async def run(
                 ),
                 settings=handlers.settings(),
                 # kopf's own way to name itself fails for a user id without a name.
-                identity=cast(Any, surroundings.instance),
+                identity=cast(Any, surroundings.replica),
                 standalone=True,
                 clusterwide=not namespaces,
                 namespaces=namespaces,
@@ -156,7 +156,7 @@ async def run(
 
 
 def _leases(
-    cluster: Cluster, configuration: Configuration, instance: str
+    cluster: Cluster, configuration: Configuration, replica: str
 ) -> tuple[Election, Scopes]:
     installation = configuration.installation
 
@@ -170,8 +170,6 @@ def _leases(
             clock=_uptime,
         )
 
-    # A container that is started again in its pod is another process, with the same host name.
-    replica = f"{instance}_{uuid.uuid4().hex[:8]}"
     own = lease(installation.namespace, installation.name, replica, elections.TERMS)
     claimed = configuration.watch_namespaces or (installation.namespace,)
     claims = Scopes(

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import pytest
 
 from argus_operator.children import Children
-from argus_operator.errors import ApiUnreachable, api_error
 from argus_operator.election import Election
+from argus_operator.errors import ApiUnreachable, api_error
 from argus_operator.health import MAX_WAIT_SECONDS, Health, serve
 from argus_operator.queue import WorkQueue
 from argus_operator.resync import INTERVAL_SECONDS, RETRY_SECONDS, Resync
@@ -41,9 +41,7 @@ class Listing:
 
 
 def make_resync(listing: Any, queue: WorkQueue, children: Children) -> Resync:
-    return Resync(
-        cluster=listing, children=children, queue=queue, namespaces=(), clock=lambda: 0.0
-    )
+    return Resync(cluster=listing, children=children, queue=queue, namespaces=(), clock=lambda: 0.0)
 
 
 def make_queue() -> WorkQueue:
@@ -52,8 +50,8 @@ def make_queue() -> WorkQueue:
     return queue
 
 
-def make_health(queue: WorkQueue, resync: Resync) -> Health:
-    lease: Any = SimpleNamespace(other="another-pod", __str__=lambda: "argus-system/argus")
+def make_health(queue: WorkQueue, resync: Resync, leader: str | None = "another-pod") -> Health:
+    lease: Any = SimpleNamespace(other=leader)
     return Health(queue, resync, Election(lease))
 
 
@@ -175,6 +173,7 @@ def test_a_replica_that_stands_by_has_no_untaken_work_and_is_ready() -> None:
     well, says = health.ready()
     assert well
     assert says.startswith("standing by; another-pod leads")
+    assert make_health(queue, resync, leader=None).ready()[0] is False, "nobody leads"
     queue.open()  # elected: what is due counts from now on
     assert health.live() == (True, "alive")
 
