@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from argus_contract.names import (
-    COMPONENT_PLANNER,
     ANNOTATION_REFUSED_BY,
+    COMPONENT_PLANNER,
     COPIED_LABELS,
     LABEL_COMPONENT,
     LABEL_RUN_NAME,
