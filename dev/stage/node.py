@@ -11,8 +11,10 @@ from stage.kubectl import apply, get, kubectl
 from stage.waiting import until
 
 NODE = "node-1"
+GPU = "nvidia.com/gpu"
 SLOT = "argus.dev/slot"
 """A resource that the node has once: a GPU for the scheduler, which no trainer looks for."""
+UNREACHABLE = "node.kubernetes.io/unreachable"
 URGENT = "urgent"
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -46,9 +48,24 @@ def drained() -> Iterator[None]:
 
 
 @contextmanager
-def one_slot() -> Iterator[None]:
-    """Gives the node one slot, which it has until the end."""
-    place = SLOT.replace("/", "~1")
+def unreachable() -> Iterator[None]:
+    """Gives up a node whose kubelet is away, as the control plane does with one of several.
+
+    Where no node at all answers it takes itself for the cause, and gives none up.
+    """
+    until(lambda: not node_is_ready(), 90, "the control plane to miss the node")
+    kubectl("taint", "node", NODE, f"{UNREACHABLE}:NoExecute", "--overwrite")
+    try:
+        yield
+    finally:
+        if UNREACHABLE in kubectl("get", "node", NODE, "-o", "jsonpath={.spec.taints}"):
+            kubectl("taint", "node", NODE, f"{UNREACHABLE}:NoExecute-")
+
+
+@contextmanager
+def one_slot(name: str = SLOT) -> Iterator[None]:
+    """Gives the node one of a resource, which it has until the end."""
+    place = name.replace("/", "~1")
     paths = [f"/status/{part}/{place}" for part in ("capacity", "allocatable")]
     _patch_node([{"op": "add", "path": path, "value": "1"} for path in paths])
     try:

@@ -479,6 +479,9 @@ def test_explain_reads_like_documentation(installed: None) -> None:
     text = kubectl("explain", "argustrainingjobs.spec.data.columns.aggregate")
     assert "how rows of one step become one value" in text
     assert "Median" not in text
+    text = kubectl("explain", "argustrainingjobs.spec.data.validation.minCoveragePercent")
+    assert "have a row, in percent. Default: not" in text
+    assert "Example: 90." in text
     assert "Last" in text
 
 
