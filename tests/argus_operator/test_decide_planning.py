@@ -399,8 +399,13 @@ def test_a_planning_pod_on_a_lost_node_is_given_up_and_planned_anew(
     assert create.name == f"edge-{build.run_key[:8]}-plan-2"
 
 
-def test_a_planning_job_that_vanished_is_replaced(planned: Any, build: Any) -> None:
-    planned.planning().store()
+def test_a_planning_job_that_vanished_is_replaced_once_its_pod_is_gone(
+    planned: Any, build: Any
+) -> None:
+    planner(planned.planning())
+    planned.store()
+    assert planned.no_job().decide().actions == ()
+    planner(planned, running=False, gone=True)
     _, create = planned.no_job().decide().actions
     assert create.name == f"edge-{build.run_key[:8]}-plan-2"
 
