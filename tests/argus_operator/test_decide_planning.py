@@ -249,6 +249,15 @@ def test_planning_that_fails_fails_the_run_with_its_own_words(
     assert data_validated(decision) == judged
 
 
+def test_a_planning_pod_without_memory_names_the_chart_value(planned: Any) -> None:
+    planner_ended(planned, None, code=137, reason="OOMKilled")
+    planned.planning(end=JobEnd.FAILED, end_reason="BackoffLimitExceeded", failed=4)
+    status = planned.decide().status
+    assert status.reason == "BackoffLimitExceeded"
+    assert "with exit code 137, after 4 failed attempts: OOMKilled. Give plann" in status.message
+    assert "planning.resources" in status.message
+
+
 def test_a_run_that_has_published_ends_without_asking_for_a_gpu(
     planned: Any, words: Any, build: Any
 ) -> None:

@@ -76,4 +76,9 @@ def _describe(pod: PodView, job: JobView) -> str:
     who = "The planning pod" if pod.planning else "The trainer"
     ended = f"{who} ended with exit code {pod.exit.code}" if pod.exit else "The pod ended"
     times = f", after {job.failed} failed attempts" if job.failed > 1 else ""
+    if pod.planning and pod.exit and pod.exit.reason == "OOMKilled":
+        said = (
+            "OOMKilled. Give planning pods more memory (chart value planning.resources), or plan "
+            "in the trainer's pod (data.validation.policy Off)"
+        )
     return f"{ended}{times}: {said}" if said else f"{ended}{times}. See the log of pod {pod.name}."
