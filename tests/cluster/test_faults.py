@@ -18,12 +18,11 @@ from stage.node import (
     GPU,
     NODE,
     SLOT,
-    UNREACHABLE,
     drained,
     exhaust_memory,
+    given_up,
     node_is_ready,
     one_slot,
-    unreachable,
     urgent_pod,
 )
 from stage.parts import cluster_status, crashed, silent
@@ -36,13 +35,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 OUTAGE_SECONDS = 60
 SEVERAL_SAVES = timedelta(seconds=10)
-BRIEFLY = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
 NO_QUOTA = "couldn't assign flavors to pod set main: insufficient unused quota for cpu"
 TAKEN = "Preempted to accommodate a workload (UID: 4711) due to prioritization in the queue"
 LONG = {"epochs": 24}
 """Trains for longer than an outage lasts."""
-VERY_LONG = {"epochs": 60}
-"""Trains for longer than it takes to give a node up."""
 
 
 @pytest.mark.faults
@@ -113,24 +109,20 @@ def test_a_trainer_killed_for_its_memory_costs_one_retry_and_no_step(alone, tria
 
 @pytest.mark.faults
 def test_a_node_that_does_not_come_back_is_given_up_and_the_zombie_does_no_harm(alone, trials):
-    """Its kubelet stays away until another pod is asked for."""
-    beside = alone(**VERY_LONG)
-    document = trials.document("node-unreachable", training=VERY_LONG)
-    document["spec"] |= {
-        "scheduling": {"tolerations": [{"key": UNREACHABLE, **BRIEFLY}]},
-        "nodeUnreachableSeconds": 10,
-        "terminationGracePeriodSeconds": 10,
-    }
+    """Nobody on it hears that the pod must go; its trainer stays until the kubelet is back."""
+    beside = alone(**LONG)
+    document = trials.document("node-unreachable", training=LONG)
+    document["spec"] |= {"nodeUnreachableSeconds": 10, "terminationGracePeriodSeconds": 10}
     run = trials.begin_with(document)
     first = run.running_pod()
-    with crashed("kubelet"), unreachable():
-        wait_row(run, 120, PHASE="Preempted", REASON="NodeUnreachable", NODE=NODE)
+    with crashed("kubelet"), given_up(run.namespace, first):
+        wait_row(run, 60, PHASE="Preempted", REASON="NodeUnreachable", NODE=NODE)
         assert "node node-1 does not answer" in run.status()["message"]
-        row = wait_row(run, 120, PHASE="Preempted", REASON="Unschedulable")
+        row = wait_row(run, 60, PHASE="Preempted", REASON="Unschedulable")
         assert row["MODEL"] == ""
         status = run.status()
         assert status["pending"]["source"] == "Scheduler"
-        assert "node.kubernetes.io/unreachable" in status["pending"]["message"]
+        assert "1 node(s) were unschedulable" in status["pending"]["message"]
         assert status["jobName"].endswith("-2")
     ended = trials.end(run, beside=beside)
     assert ended.model == beside.model
