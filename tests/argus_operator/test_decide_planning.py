@@ -372,6 +372,15 @@ def test_a_planning_pod_that_ended_early_is_told_of_and_waited_for(
     assert decision.status.disruptions.count == 0
 
 
+def test_planning_that_is_done_waits_for_its_job_and_for_no_other_pod(
+    planned: Any, words: Any
+) -> None:
+    decision = planner_ended(planned.planning(), words(GOOD)).decide()
+    assert decision.actions == ()
+    assert (decision.status.phase, decision.status.reason) == (Phase.VALIDATING, "Completed")
+    assert decision.status.message == "Waiting for the Job to complete."
+
+
 def test_planning_that_never_gets_to_an_end_is_given_up(planned: Any, words: Any) -> None:
     away = words(end_reason=EndReason.STORAGE_UNAVAILABLE, message="the store is away")
     planned.planning()

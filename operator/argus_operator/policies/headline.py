@@ -85,10 +85,12 @@ def _without_planner(observed: Observed, draft: Draft) -> Draft:
     pod = last_planner(observed, draft.job) if draft.job else None
     if pod is None:
         return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
-    reason, said = end_reason(pod).value, last_message(pod)
+    reason, said = end_reason(pod), last_message(pod)
+    if reason is EndReason.COMPLETED:
+        return draft.saying(Phase.VALIDATING, "Completed", "Waiting for the Job to complete.")
     code = pod.exit.code if pod.exit else None
-    ended = f"Planning pod {pod.name} ended with exit code {code}: {said or reason}."
-    return _unless_pending(draft, Phase.VALIDATING, reason, f"{ended} A new pod will go on.")
+    ended = f"Planning pod {pod.name} ended with exit code {code}: {said or reason.value}."
+    return _unless_pending(draft, Phase.VALIDATING, reason.value, f"{ended} A new pod will go on.")
 
 
 def _manner(attempt: Attempt) -> str:
