@@ -45,35 +45,35 @@ class BadNetwork:
 
     @contextmanager
     def running(self) -> Iterator["BadNetwork"]:
-        loop, ready = asyncio.new_event_loop(), threading.Event()
-        stop = asyncio.Event()
+        ready = threading.Event()
 
         async def serve() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             # Without a certificate of the administrator's: the client's token says who asks.
             context = ssl.create_default_context(cafile=str(self.plane.places.authority))
-            # No default headers and no cookies: what the client says is what is asked.
-            async with aiohttp.ClientSession(auto_decompress=False) as session:
+            async with aiohttp.ClientSession() as session:
                 self._dice, self._session, self._tls = random.Random(self.seed), session, context
                 app = web.Application(client_max_size=2**24)
                 app.router.add_route("*", "/{path:.*}", self._answer)
-                runner = web.AppRunner(app, access_log=None, handle_signals=False)
+                runner = web.AppRunner(
+                    app, access_log=None, handle_signals=False, shutdown_timeout=0.5
+                )
                 await runner.setup()
                 listening = socket.create_server(("127.0.0.1", 0))
-                await web.SockSite(runner, listening, shutdown_timeout=0.5).start()
+                await web.SockSite(runner, listening).start()
                 self.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 ready.set()
-                await stop.wait()
+                await self._stop.wait()
                 await runner.cleanup()
 
-        thread = threading.Thread(target=loop.run_until_complete, args=[serve()], daemon=True)
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
         thread.start()
         ready.wait(10)
         try:
             yield self
         finally:
-            loop.call_soon_threadsafe(stop.set)
+            self._loop.call_soon_threadsafe(self._stop.set)
             thread.join()
-            loop.close()
 
     def _fault(self, kinds: tuple[str, ...]) -> str | None:
         """Returns one of these faults, each with the same share, or None."""
@@ -99,8 +99,9 @@ class BadNetwork:
             async with self._session.request(
                 request.method,
                 f"{addresses.api_server}{request.raw_path}",
-                headers=headers,
-                data=await request.read(),
+                headers={**headers, "Accept-Encoding": "identity"},
+                data=await request.read() or None,
+                skip_auto_headers=["Content-Type"],
                 ssl=self._tls,
                 timeout=aiohttp.ClientTimeout(total=None),
             ) as reply:

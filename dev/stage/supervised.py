@@ -109,7 +109,9 @@ class Runs:
             "phase": status["phase"],
             "reason": status["reason"],
             "conditions": sorted(
-                (c["type"], c["status"], c["reason"]) for c in status["conditions"]
+                (c["type"], c["status"], c["reason"])
+                for c in status["conditions"]
+                if c["type"] != "DataValidated"  # the verdict of another Job
             ),
             "attempts": [
                 (a["number"], a["endReason"], a.get("exitCode")) for a in status.get("attempts", [])
