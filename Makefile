@@ -56,7 +56,7 @@ test: verify test-unit test-kills test-control-plane test-cluster ## Verify, the
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
-	$(PYTHON) -m pytest -q -m "not cluster and not control_plane and not kills and not soak"
+	$(PYTHON) -m pytest -q -m "not cluster and not control_plane and not chaos and not kills and not soak"
 
 .PHONY: test-kills
 test-kills: .venv/.stamp ## Runs that are killed anywhere, and stores that fail, at a small size
@@ -64,7 +64,7 @@ test-kills: .venv/.stamp ## Runs that are killed anywhere, and stores that fail,
 
 .PHONY: test-control-plane
 test-control-plane: .venv/.stamp cluster-build-api ## Tests on a control plane with simulated nodes
-	$(PYTHON) -m pytest -q -m "control_plane and not soak" tests/control_plane
+	$(PYTHON) -m pytest -q -m control_plane tests/control_plane
 
 .PHONY: test-cluster
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
@@ -105,6 +105,11 @@ bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 .PHONY: faults
 faults: ready ## Each fault of a real cluster during a run, as a table
 	@$(PYTHON) -m benchmarks.faults
+
+.PHONY: chaos
+chaos: .venv/.stamp cluster-build-api ## What can happen to the operator and its API server, as a table
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || (apt-get update -qq && apt-get install -qq -y --no-install-recommends faketime)
+	@$(PYTHON) -m benchmarks.chaos
 
 # --- checks -------------------------------------------------------------------------------
 

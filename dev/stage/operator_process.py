@@ -117,15 +117,17 @@ class Chart:
         server: str | None = None,
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = (sys.executable, "-m", "argus_operator"),
+        is_ready: bool = True,
     ) -> Iterator["OperatorProcess"]:
-        """Starts an operator and waits until it is ready; nothing of it is left at the end.
+        """Starts an operator and waits, if asked, until it is ready; nothing of it stays.
 
         `name` stands for the pod's name, `environment` is added to the Deployment's.
         """
         process = OperatorProcess(self, name, server, dict(environment or {}), tuple(command))
         process.start()
         try:
-            process.wait_ready()
+            if is_ready:
+                process.wait_ready()
             yield process
         finally:
             process.kill()

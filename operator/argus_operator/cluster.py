@@ -300,13 +300,16 @@ class Cluster:
         if not 200 <= response.status <= 299:
             reason = str(answer.get("reason") or response.reason)
             raise api_error(response.status, reason, str(answer.get("message") or text[:500]))
+        if not answer:
+            raise ApiUnreachable(f"{method} {path}: {text[:200]!r} is no answer of an API server")
         return answer
 
 
 def _parse(text: bytes) -> dict[str, Any]:
+    """Returns no fields for what is no JSON object: the page of a proxy, a reply cut short."""
     try:
         answer = json.loads(text)
-    except ValueError:  # a proxy's error page
+    except ValueError:
         return {}
     return answer if isinstance(answer, dict) else {}
 
