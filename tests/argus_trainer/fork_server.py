@@ -37,6 +37,8 @@ class Place:
     """Counts only calls with an argument that holds this text."""
     nth: int = 1
     after: bool = False
+    again: int = 0
+    """A second signal, right after the first."""
     hangs: bool = False
     """The call never returns."""
 
@@ -59,6 +61,8 @@ class Place:
                 os.kill(os.getpid(), self.signal)
                 # The thread that takes signals has this one before the call goes on.
                 stop._asked.wait()
+            if self.again:
+                os.kill(os.getpid(), self.again)
             if self.hangs:
                 threading.Event().wait()
             return result if self.after else original(*arguments, **options)

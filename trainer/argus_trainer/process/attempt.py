@@ -49,6 +49,7 @@ from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.listeners import Listeners
 from argus_trainer.process.narrator import Narrator
 from argus_trainer.process.report import Report
+from argus_trainer.process.stop import HOW_TO_HURRY
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.process.traces import Traces
 from argus_trainer.storage.records import write_new
@@ -292,14 +293,15 @@ class Attempt:
         )
 
     def _save_before_leaving(self, saver: Saver, training: Training, narrator: Narrator) -> None:
+        step = training.state.step
+        self._surroundings.say(f"[CHECKPOINT] Saving step {step} before leaving ({HOW_TO_HURRY})")
         try:
             narrator.saved(saver.save_now(training.snapshot()))
         except (StorageError, Preempted) as error:
             raise StorageUnavailable(
-                f"stopped by a signal, and the state of step {training.state.step} could not be "
-                f"saved: {error}"
+                f"stopped by a signal, and the state of step {step} could not be saved: {error}"
             ) from error
-        self._surroundings.say(f"[CHECKPOINT] Saved at step {training.state.step} before leaving")
+        self._surroundings.say(f"[CHECKPOINT] Saved at step {step} before leaving")
 
     def _dump(self, claim: Claim, error: BatchDiverged, saver: Saver, training: Training) -> None:
         """Leaves what replays the batch: the state before it, and its place. Best effort."""

@@ -201,19 +201,23 @@ class Journey:
                 )
             if end.message:
                 self.surroundings.say(f"[RUN] {end.reason}: {end.message}")
-            if self._ledger and self._traces and self._ledger.number is not None:
+            is_hastened = self.surroundings.stop.is_hastened
+            if self._ledger and self._traces and self._ledger.number and not is_hastened:
                 self._traces.upload(self._ledger.number)
                 self._ledger.tell()
             self.report.ended(end.reason, end.message)
             self._write_last_words()
 
-    def leave_for_stuck_thread(self) -> int:
-        """Saves what there is and leaves, in place of a main thread that does not answer."""
+    def leave_for_stuck_thread(self) -> int | None:
+        """Saves what there is and leaves, in place of a main thread that does not answer.
+
+        Returns None, and leaves nothing, when it has answered meanwhile: it has a newer state.
+        """
         end = End(
             exit_code=ExitCode.PREEMPTED,
             reason=EndReason.PREEMPTED,
-            message="stopped by a signal that the training did not answer in time, or by a second "
-            "one: the next start goes on from the newest state that was kept",
+            message="stopped by a signal that the training did not answer in time: the next start "
+            "goes on from the newest state that was kept",
         )
         try:
             if self._attempt:
@@ -225,6 +229,8 @@ class Journey:
                 reason=EndReason.PREEMPTED,
                 message=f"stopped by a signal; the newest state is not saved: {error}",
             )
+        if self.surroundings.stop.is_answered:
+            return None
         self.leave(end)
         return end.exit_code
 
