@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
+from argus_contract import layout
 from argus_contract.layout import StepId
-from argus_contract.ledger import StepManifest
+from argus_contract.ledger import Final, StepManifest
 from argus_trainer.errors import ConfigurationError, DataError
 from argus_trainer.storage.records import read
 from argus_trainer.storage.store import Store
@@ -47,6 +48,15 @@ def read_tensors(store: Store, manifest: StepManifest) -> bytes:
             f"bytes, the manifest says {manifest.tensors.sha256} of {manifest.tensors.size}"
         )
     return data
+
+
+def refuse_another(final: Final, manifest: bytes, uri: str) -> None:
+    """Raises DataError when `manifest` is not the one that the final record of a run names."""
+    if hashlib.sha256(manifest).hexdigest() != final.manifest_sha256:
+        raise DataError(
+            f"{uri}/{final.id.manifest} is not the manifest that {layout.FINAL} names: create the "
+            "run again with another runToken"
+        )
 
 
 def refuse_foreign(manifest: StepManifest, ours: Digests, address: str) -> None:

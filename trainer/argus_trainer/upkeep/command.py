@@ -66,7 +66,7 @@ def checkpoints(
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
         tell_prefix(report, a_console())
-    if any(run.faults or any(state.fault for state in run.states) for run in report.runs):
+    if any(run.is_damaged for run in report.runs):
         raise typer.Exit(int(ExitCode.DATA))
 
 
