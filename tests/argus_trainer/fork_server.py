@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch.utils.tensorboard  # noqa: F401 - what takes seconds, for all runs
+import tensorboard.summary.writer.record_writer  # noqa: F401 - what takes long, for all runs
 
 import argus_trainer.process.attempt  # noqa: F401 - the same
 from argus_contract.launch import Launch

@@ -189,7 +189,7 @@ class Trainer:
         self.keep_last: int = options.get("keep_last", 3)
         self.store = Watched(store_at(f"checkpoints/{RUN_KEY}"), self.fate)
         self.output = Watched(store_at("models"), self.fate)
-        self.claims = Claims(self.store, period_seconds=60)
+        self.claims = Claims(self.store)
         self.claim: Claim | None = None
         self.steps: Steps | None = None
 

@@ -262,7 +262,6 @@ class Attempt:
             durable=loaded.manifest if loaded else None,
             tolerance_seconds=self._launch.storage.outage_tolerance_seconds,
             tell=narrator.saving,
-            afterwards=lambda: self._traces.upload_if_due(claim.number),
         )
         checkpoint = self._launch.checkpoint
         pace = Pace(every_chunks=checkpoint.every_chunks, period_seconds=checkpoint.period_seconds)

@@ -121,7 +121,7 @@ class Journey:
         run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
         run_store = open_store(run_uri, storage, stopping=stop.overdue)
         output = open_store(launch.output.uri, storage, stopping=stop.overdue)
-        claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
+        claims = Claims(run_store)
         if self._is_published(output, run_store, claims):
             return
         stop.check()
@@ -136,10 +136,8 @@ class Journey:
             store=run_store,
             report=self.report,
             gpus=launch.gpus,
-            pod=surroundings.pod,
-            node=surroundings.node,
-            clock=surroundings.clock,
-            say=surroundings.say,
+            surroundings=surroundings,
+            traces=traces,
         )
         data = open_source(launch.data.uri, storage, stopping=stop.requested)
         pins = self._pins(run_store)
