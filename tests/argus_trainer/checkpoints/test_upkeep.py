@@ -11,7 +11,7 @@ import pytest
 from argus_contract import layout
 from argus_contract.layout import StepId
 from argus_contract.status import EndReason
-from argus_trainer.bundle.publish import published_runs
+from argus_trainer.bundle.records import published_runs
 from argus_trainer.errors import ConfigurationError, DataError
 from argus_trainer.upkeep.cleaning import clean
 from argus_trainer.upkeep.removal import removal_order

@@ -79,10 +79,14 @@ class Attempt:
         output: Store,
         pins: Pins | None,
         traces: Traces,
+        mends_bundle: bool,
         beat: Callable[[], None],
         digests: Digests,
     ) -> None:
-        """`beat` is called after each part of a step."""
+        """`beat` is called after each part of a step.
+
+        `mends_bundle`: the run was published, and its bundle is damaged.
+        """
         self._launch = launch
         self._surroundings = surroundings
         self._stop = surroundings.stop
@@ -94,6 +98,7 @@ class Attempt:
         self._output = output
         self._pins = pins
         self._traces = traces
+        self._mends_bundle = mends_bundle
         self._beat = beat
         self._digests = digests
         self._resumed_inexactly: str | None = None
@@ -360,7 +365,7 @@ class Attempt:
             weights=full_state(network, best),
             reference=reference,
         )
-        write_bundle(self._output, content)
+        write_bundle(self._output, content, mends=self._mends_bundle)
         self._stop.check()
         who = f"{self._launch.namespace}/{self._launch.name}"
         record = publish(self._output, final.bundle_name, who=who)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from argus_contract import layout
 from argus_contract.data_spec import OnChange
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import Launch
@@ -24,16 +25,14 @@ from argus_contract.progress import TrainerPhase
 from argus_contract.run_key import configuration_digest
 from argus_contract.spec import ExistingBundlePolicy
 from argus_contract.status import DataStatus, EndReason
-from argus_trainer.bundle.publish import (
-    artifact_of,
-    find_published,
-    mend_current,
-    reserve_name,
-)
+from argus_trainer.bundle.publish import artifact_of, reserve_name
+from argus_trainer.bundle.records import find_published, mend_current
+from argus_trainer.bundle.whole import damage_of
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.repins import Repins
 from argus_trainer.checkpoints.resume import refuse_without_state
 from argus_trainer.checkpoints.run import RunStore
+from argus_trainer.checkpoints.verification import final_state_stands
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.heap import give_back, keep_heaps_few
@@ -43,7 +42,13 @@ from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
-from argus_trainer.errors import ArgusError, ConfigurationError, ObjectChanged, StuckError
+from argus_trainer.errors import (
+    ArgusError,
+    ConfigurationError,
+    DataError,
+    ObjectChanged,
+    StuckError,
+)
 from argus_trainer.process.earlier import lineage_of, metrics_of
 from argus_trainer.process.ends import COMPLETED, End, end_of
 from argus_trainer.process.gpus import check_count, check_gpus
@@ -109,6 +114,7 @@ class Journey:
         self.report = Report(launch.run_key, surroundings.clock)
         self._ledger: Ledger | None = None
         self._attempt: Attempt | None = None
+        self._mends_bundle = False
         self._leaving = threading.Lock()
         self._has_left = False
 
@@ -174,6 +180,7 @@ class Journey:
             output=output,
             pins=pins,
             traces=traces,
+            mends_bundle=self._mends_bundle,
             beat=self._watchdog.beat,
             digests=runs.digests(configuration),
         )
@@ -268,6 +275,11 @@ class Journey:
         record = find_published(output, launch.run_key)
         if record is None:
             return False
+        if launch.output.existing_bundle_policy is not ExistingBundlePolicy.FAIL:
+            damage = damage_of(output, record)
+            if damage:
+                self._mends_bundle = self._will_mend(damage, run_store)
+                return False
         try:
             mend_current(output)
         except ArgusError as error:
@@ -287,6 +299,16 @@ class Journey:
             f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, "
             + self.surroundings.wording("change spec.runToken")
         )
+        return True
+
+    def _will_mend(self, damage: str, run_store: Store) -> bool:
+        """Returns True: the bundle is written again. Raises DataError when it cannot be."""
+        if not final_state_stands(run_store):
+            raise DataError(
+                f"{damage}; the state that it was made of was removed after publication: restore "
+                "the bundle from a copy, or change spec.runToken to train again"
+            )
+        self.surroundings.say(f"[RUN] {damage}; it is written again from {layout.FINAL}")
         return True
 
     def _pins(self, run_store: Store) -> Repins | None:

@@ -147,8 +147,8 @@ def _opener(prefix: str) -> "Callable[[str], Store]":
 def _published(models: str | None) -> "dict[str, PublishedRecord]":
     if models is None:
         return {}
-    from argus_trainer.bundle.publish import published_runs
+    from argus_trainer.bundle.records import published_runs
     from argus_trainer.storage.address import check_address
 
     check_address("--models", models)
-    return published_runs(_opened(models))
+    return published_runs(_opened(models), lambda line: typer.echo(f"argus: {line}", err=True))
