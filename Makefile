@@ -37,6 +37,10 @@ setup: .venv/.stamp ## Make the Python environment in .venv
 cluster-build:
 	@python3 -m cluster build
 
+.PHONY: cluster-build-api
+cluster-build-api:
+	@python3 -m cluster build --size api
+
 .PHONY: ready
 ready: # the environment and the cluster's programs, side by side
 	@$(MAKE) -j2 --output-sync=none .venv/.stamp cluster-build
@@ -48,15 +52,19 @@ demo: ready ## Train a model on a real Kubernetes, with an eviction on the way
 	@$(PYTHON) dev/demo.py
 
 .PHONY: test
-test: verify test-unit test-kills test-cluster ## Verify, then all tests
+test: verify test-unit test-kills test-control-plane test-cluster ## Verify, then all tests
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
-	$(PYTHON) -m pytest -q -m "not cluster and not kills and not soak"
+	$(PYTHON) -m pytest -q -m "not cluster and not control_plane and not chaos and not kills and not soak"
 
 .PHONY: test-kills
 test-kills: .venv/.stamp ## Runs that are killed anywhere, and stores that fail, at a small size
 	$(PYTHON) -m pytest -q -m "kills and not soak"
+
+.PHONY: test-control-plane
+test-control-plane: .venv/.stamp cluster-build-api ## Tests on a control plane with simulated nodes
+	$(PYTHON) -m pytest -q -m control_plane tests/control_plane
 
 .PHONY: test-cluster
 test-cluster: ready ## Tests on the whole cluster (started and stopped if it is not up)
@@ -97,6 +105,11 @@ bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 .PHONY: faults
 faults: ready ## Each fault of a real cluster during a run, as a table
 	@$(PYTHON) -m benchmarks.faults
+
+.PHONY: chaos
+chaos: .venv/.stamp cluster-build-api ## What can happen to the operator and its API server, as a table
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || (apt-get update -qq && apt-get install -qq -y --no-install-recommends faketime)
+	@$(PYTHON) -m benchmarks.chaos
 
 # --- checks -------------------------------------------------------------------------------
 

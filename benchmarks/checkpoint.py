@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from argus_trainer.training.state import Snapshot
 
 SERVERS, HOURS = 2, 168
-NUM_STEPS, SAVE_SECONDS, PERIOD_SECONDS = 120, 8.0, 60
+NUM_STEPS, STEPS_PER_SAVE, PERIOD_SECONDS = 400, 40, 60
 NUM_STOPS, LONGEST_RUN_SECONDS = 50, 3.0
 NUM_STARTS = 3
 LIMITS = {
@@ -163,14 +163,14 @@ def watched(costs: Costs, save: "Callable[[Snapshot], object]") -> Iterator[None
         """Saves more often than may be, so that a short run has several saves."""
 
         def is_due(self, chunks: int, now_seconds: float, *, failing: bool = False) -> bool:
-            return now_seconds - self.last_seconds >= SAVE_SECONDS
+            return len(costs.cpu_of_step) >= STEPS_PER_SAVE * (len(costs.held) + 1)
 
         def saved(self, chunks: int, now_seconds: float, cost_seconds: float) -> None:
             costs.held.append(cost_seconds)
             super().saved(chunks, now_seconds, cost_seconds)
 
     def pace(**_: Any) -> Pace:
-        return Often(every_chunks=1 << 30, period_seconds=SAVE_SECONDS)
+        return Often(every_chunks=1 << 30, period_seconds=PERIOD_SECONDS)
 
     step_of, save_of = Training._step, Training._save_if_due
 

@@ -13,7 +13,7 @@ import yaml
 from argus_contract import names
 from argus_contract.data_spec import NO_METRICS
 from argus_contract.pod_rules import POD_RULES
-from argus_contract.spec import ArgusTrainingJobSpec
+from argus_contract.spec import GPU_SLICE, GPU_SUFFIX, ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
 Schema = dict[str, Any]
@@ -95,6 +95,14 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "columns: two have the same from (absent: their name): keep one",
         ),
     ),
+    "data.validation": (
+        (
+            "self.policy != 'Off' || !(has(self.minRows) || has(self.minServers) || "
+            "has(self.minCoveragePercent) || has(self.maxMissingPercent) || "
+            "has(self.maxStalenessSeconds))",
+            "validation: limits mean nothing with policy Off: remove them, or use Warn or Enforce",
+        ),
+    ),
     "data.window": (
         (
             "!(has(self.lookbackSeconds) && (has(self.start) || has(self.end)))",
@@ -143,6 +151,17 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "quantity(string(self.memoryBudget)).compareTo(quantity('1')) >= 0",
             "memoryBudget must be above 0, for example 1Gi",
         ),
+    ),
+    "resourcesPerNode": tuple(
+        (
+            f"!has(self.{part}) || self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
+            f"k.contains('{GPU_SLICE}')).all(k, "
+            f"quantity(string(self.{part}[k])).isLessThan(quantity('2'))) && "
+            f"self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
+            f"k.contains('{GPU_SLICE}')).size() <= 1",
+            f"resourcesPerNode.{part} asks for more than one GPU: a run trains on one, ask for 1",
+        )
+        for part in ("limits", "requests")
     ),
     "storage": (
         (

@@ -161,6 +161,54 @@ class OnChange(StrEnum):
     """Take it as it is now and mark the run as not exact."""
 
 
+class ValidationPolicy(StrEnum):
+    """What the verdict on the data decides."""
+
+    OFF = "Off"
+    """No planning pod: the training pod plans itself."""
+    WARN = "Warn"
+    """Data below a limit is told of, and trained on."""
+    ENFORCE = "Enforce"
+    """Data below a limit ends the run before a GPU is asked for."""
+
+
+class ValidationSpec(Model):
+    """What the training part of the data must be like."""
+
+    policy: ValidationPolicy = ValidationPolicy.WARN
+    """Warn and Enforce plan in a small pod on a CPU, and only then ask for the trainer's
+    resources. Below a limit, Warn tells of it and goes on, Enforce fails the run. Off plans in
+    the trainer's pod. Default Warn."""
+    min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
+    """Least rows. Default: not checked. Example: 100000."""
+    min_servers: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
+    """Least servers. Default: not checked. Example: 10."""
+    min_coverage_percent: Annotated[int | None, Field(ge=1, le=100)] = None
+    """Least share of the steps of all servers that have a row, in percent.
+    Default: not checked. Example: 90."""
+    max_missing_percent: Annotated[int | None, Field(ge=0, le=99)] = None
+    """Largest share of rows in which one and the same metric has no value, in percent.
+    Default: not checked. Example: 5."""
+    max_staleness_seconds: Annotated[int | None, Field(ge=1, le=3_155_760_000)] = None
+    """Largest age of the end of the data when the run is planned. Default: not checked.
+    Example: 86400."""
+
+    @model_validator(mode="after")
+    def _limits_are_read(self) -> "ValidationSpec":
+        if self.policy is ValidationPolicy.OFF and self.limits():
+            raise ValueError(
+                f"validation.{', '.join(self.limits())} means nothing with policy Off: remove it, "
+                "or use Warn or Enforce"
+            )
+        return self
+
+    def limits(self) -> list[str]:
+        """Returns the names of the limits that are set."""
+        return [
+            name for name in self.model_dump(by_alias=True, exclude_none=True) if name != "policy"
+        ]
+
+
 class DataRules(Model):
     """How recorded metrics are read, without where they are."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from argus_contract.data_spec import DataRules
+from argus_contract.data_spec import DataRules, ValidationSpec
 from argus_contract.model import Model
 from argus_contract.names import CONTRACT_VERSION
 from argus_contract.spec import (
@@ -53,6 +53,14 @@ class LaunchOutput(Model):
     existing_bundle_policy: ExistingBundlePolicy = ExistingBundlePolicy.REUSE
 
 
+class LaunchPlanning(Model):
+    """What a planning pod is told beside the run."""
+
+    validation: ValidationSpec
+    memory_limit_bytes: Annotated[int | None, Field(ge=0)] = None
+    """Memory that the training container may take; None: no limit."""
+
+
 class Launch(Model):
     """A run, fully resolved."""
 
@@ -71,3 +79,5 @@ class Launch(Model):
     """GPUs that the pod asked for; more than are visible ends the run with exit 78."""
     progress_deadline_seconds: Annotated[int, Field(ge=1)] = 1800
     """Seconds without a step after which the trainer ends itself with exit 71."""
+    planning: LaunchPlanning | None = None
+    """Only for a pod that plans and does not train."""

@@ -116,6 +116,15 @@ class BlockStatistics(Model):
     """SHA-256 of the block's window ids: a block that enumerates others is refused."""
 
 
+class AbsentValues(Model):
+    """One metric in the training part: in how many rows it has no value."""
+
+    name: str
+    absent: int
+    rows: int
+    """Rows in which it could have had one; of a target, also those that it keeps from counting."""
+
+
 class Statistics(Model):
     """One streaming pass over the training part, and the windows of both parts."""
 
@@ -142,5 +151,7 @@ class Statistics(Model):
     training_blocks: tuple[BlockStatistics, ...]
     validation_blocks: tuple[BlockStatistics, ...]
     steps_per_epoch: int
+    absent: tuple[AbsentValues, ...] = ()
+    """Metrics of the training part without a value in some rows, inputs and targets."""
     notes: tuple[str, ...] = ()
     """Counted oddities for the log: duplicates, late rows, filled gaps."""

@@ -22,6 +22,8 @@ from argus_contract.status import (
     Progress,
 )
 
+MAX_PROBLEMS = 8
+
 
 class TrainerPhase(StrEnum):
     """What the trainer does now."""
@@ -31,6 +33,21 @@ class TrainerPhase(StrEnum):
     TRAINING = "Training"
     PUBLISHING = "Publishing"
     ENDED = "Ended"
+
+
+class Validation(Model):
+    """The verdict on the data."""
+
+    summary: Annotated[str, Field(max_length=256)]
+    """What was found, in one sentence."""
+    problems: Annotated[
+        tuple[Annotated[str, Field(max_length=400)], ...], Field(max_length=MAX_PROBLEMS)
+    ] = ()
+    """Each limit that the data does not keep: field, value, what was found. Empty: it passed."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
 
 
 class ProgressReport(Model):
@@ -53,6 +70,8 @@ class ProgressReport(Model):
     lineage: Lineage | None = None
     already_published: bool = False
     """True when the bundle of this very run was found and nothing was trained."""
+    validation: Validation | None = None
+    """Of a planning pod, once it has judged the data."""
     end_reason: EndReason | None = None
     """Set in the last report."""
     message: Annotated[str | None, Field(max_length=1024)] = None
@@ -62,7 +81,8 @@ class ProgressReport(Model):
         """Returns the report as JSON of at most 4096 bytes.
 
         Attempts are dropped from the oldest on, then the artifact's file names are: the
-        bucket keeps the whole ledger and the whole manifest.
+        bucket keeps the whole ledger and the whole manifest. Of several problems of the data the
+        first ones stay.
         """
         report = self
         while (
@@ -74,6 +94,11 @@ class ProgressReport(Model):
             elif report.artifact and report.artifact.files:
                 report = report.model_copy(
                     update={"artifact": report.artifact.model_copy(update={"files": ()})}
+                )
+            elif report.validation and len(report.validation.problems) > 1:
+                fewer = {"problems": report.validation.problems[:-1]}
+                report = report.model_copy(
+                    update={"validation": report.validation.model_copy(update=fewer)}
                 )
             elif report.message and len(report.message) > 200:
                 report = report.model_copy(

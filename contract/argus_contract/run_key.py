@@ -3,7 +3,8 @@
 `runKey = sha256(cluster, namespace, name, runToken, canonical data + model + training)`.
 Canonical means: only fields that differ from their default, keys sorted. A new field
 with a default therefore changes no key that exists (golden digests in the tests). What
-stays in memory is left out: the model is the same, so the run may go on with another budget.
+stays in memory is left out, and so is the judgement of the data: the model is the same, so
+the run may go on with another budget, or after the data was judged by other limits.
 """
 
 import hashlib
@@ -12,9 +13,10 @@ from typing import Any
 
 from argus_contract.data_spec import DataRules
 from argus_contract.model import Model
-from argus_contract.spec import ArgusTrainingJobSpec, ModelSpec, TrainingSpec
+from argus_contract.spec import ArgusTrainingJobSpec, DataSpec, ModelSpec, TrainingSpec
 
 RUN_KEY_LENGTH = 20
+_PLAN = "plan"
 MEMORY = frozenset({"mode", "memoryBudget"})
 """Fields of `training` that say only what stays in memory."""
 
@@ -30,6 +32,10 @@ def identity_of(training: TrainingSpec) -> dict[str, Any]:
     return {name: value for name, value in canonical(training).items() if name not in MEMORY}
 
 
+def _identity_of_data(data: DataSpec) -> dict[str, Any]:
+    return {name: value for name, value in canonical(data).items() if name != "validation"}
+
+
 def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec) -> str:
     """Returns the key of a run, 20 hexadecimal digits."""
     identity = {
@@ -37,7 +43,7 @@ def run_key(cluster: str, namespace: str, name: str, spec: ArgusTrainingJobSpec)
         "namespace": namespace,
         "name": name,
         "runToken": spec.run_token,
-        "data": canonical(spec.data),
+        "data": _identity_of_data(spec.data),
         "model": canonical(spec.model),
         "training": identity_of(spec.training),
     }
@@ -56,6 +62,12 @@ def configuration_digest(data: DataRules, model: ModelSpec, training: TrainingSp
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def job_name(name: str, key: str, generation: int) -> str:
+def job_name(name: str, key: str, generation: int, *, planning: bool = False) -> str:
     """Returns the name of the Job of one generation of a run, at most 63 characters."""
-    return f"{name}-{key[:8]}-{generation}"
+    kind = f"{_PLAN}-" if planning else ""
+    return f"{name}-{key[:8]}-{kind}{generation}"
+
+
+def plans(job_name: str) -> bool:
+    """Says whether this is the name of a planning Job. A key, being hexadecimal, never looks so."""
+    return job_name.rpartition("-")[0].endswith(f"-{_PLAN}")

@@ -10,9 +10,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from argus_contract.data_spec import DataRules
+from argus_contract.data_spec import DataRules, ValidationSpec
 from argus_contract.decimals import DecimalString, Quantity, value_of
 from argus_contract.model import Model
 from argus_contract.pod_spec import ImagePullPolicy, PodOverrides, PullSecrets, Scheduling
@@ -50,6 +50,9 @@ class DataSpec(DataRules):
     """Dataset to train on, as `s3://bucket/prefix`, `gs://` or `az://`. The prefix holds Parquet
     chunks and, if it was made by `argus generate` or `argus import`, a `chunk_manifest.json`.
     Example: s3://metrics/edge-eu."""
+    validation: ValidationSpec = ValidationSpec()
+    """What the training part of the data must be like before a GPU is asked for. No part of the
+    run's identity."""
 
 
 class TargetSpec(Model):
@@ -167,6 +170,10 @@ class TrainingSpec(Model):
         return self
 
 
+GPU_SUFFIX, GPU_SLICE = "/gpu", "/mig-"
+"""Resources of these names are GPUs, or slices of one."""
+
+
 class ResourceRequirements(Model):
     """Compute resources of the trainer's container, as in a pod."""
 
@@ -174,6 +181,24 @@ class ResourceRequirements(Model):
     """Upper bounds by resource name. Example: nvidia.com/gpu: 1, memory: 16Gi."""
     requests: Annotated[dict[str, Quantity], Field(default_factory=dict, max_length=16)]
     """What the scheduler reserves by resource name. Example: cpu: 4, memory: 16Gi."""
+
+    def num_gpus(self) -> int:
+        """Returns how many GPUs a pod with these resources gets, of any vendor."""
+        asked = {**self.requests, **self.limits}
+        return sum(
+            int(value_of(amount))
+            for name, amount in asked.items()
+            if name.endswith(GPU_SUFFIX) or GPU_SLICE in name
+        )
+
+
+def refuse_several_gpus(resources: ResourceRequirements | None) -> ResourceRequirements | None:
+    """Raises ValueError for more GPUs than one trainer uses."""
+    if resources and resources.num_gpus() > 1:
+        raise ValueError(
+            f"resourcesPerNode asks for {resources.num_gpus()} GPUs: a run trains on one, ask for 1"
+        )
+    return resources
 
 
 class SecretReference(Model):
@@ -305,10 +330,12 @@ class ArgusTrainingJobSpec(Model):
     """Shape of the Temporal Fusion Transformer."""
     training: TrainingSpec = TrainingSpec()
     """How to train."""
-    resources_per_node: ResourceRequirements | None = None
-    """Compute resources of the trainer. A GPU that is asked for and not visible ends the run
-    with exit 78, never in a silent CPU run. May change while the run is suspended. Default: from
-    the chart."""
+    resources_per_node: Annotated[
+        ResourceRequirements | None, AfterValidator(refuse_several_gpus)
+    ] = None
+    """Compute resources of the trainer, at most one GPU. One that is asked for and not visible
+    ends the run with exit 78, never in a silent CPU run. May change while the run is suspended.
+    Default: from the chart."""
     scheduling: Scheduling = Scheduling()
     """Where the trainer runs, and how urgently. May change while the run is suspended."""
     pod_overrides: PodOverrides | None = None

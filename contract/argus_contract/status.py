@@ -18,6 +18,7 @@ class Phase(StrEnum):
     """One word for people; programs read conditions."""
 
     PENDING = "Pending"
+    VALIDATING = "Validating"
     QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
@@ -35,6 +36,8 @@ class ConditionType(StrEnum):
     """Conditions of a run; kstatus reads Reconciling and Stalled."""
 
     ACCEPTED = "Accepted"
+    DATA_VALIDATED = "DataValidated"
+    ADMITTED = "Admitted"
     PODS_READY = "PodsReady"
     PROGRESSING = "Progressing"
     SUSPENDED = "Suspended"
@@ -155,6 +158,7 @@ class EndReason(StrEnum):
     DIVERGED = "Diverged"
     STUCK = "Stuck"
     CONFIGURATION = "ConfigurationError"
+    GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
     SUPERSEDED = "Superseded"
     """A newer claim took the run over."""
     CRASHED = "Crashed"
@@ -202,7 +206,8 @@ class Usage(Model):
     gpu_seconds: int
     """GPUs asked for times the seconds in which pods held them."""
     queued_seconds: int
-    """Seconds from creation, or the end of a suspension, to the first start of a trainer."""
+    """Seconds from creation, or the end of a suspension, to the first start of a trainer, but for
+    those of planning on a CPU."""
     training_seconds: int
     """Seconds in which a trainer ran."""
     lost_gpu_seconds: Annotated[int, Field(alias="lostGPUSeconds")]
@@ -268,6 +273,8 @@ class PendingSource(StrEnum):
     KUEUE = "Kueue"
     SCHEDULER = "Scheduler"
     IMAGE = "Image"
+    DATA = "Data"
+    """A pod on a CPU reads and judges the data."""
     QUOTA = "Quota"
     POD = "Pod"
     """Container or volume of the pod cannot start: a Secret that is missing, for example."""

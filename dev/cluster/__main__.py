@@ -1,4 +1,4 @@
-"""The command line: `PYTHONPATH=dev python3 -m cluster COMMAND`."""
+"""The command line: `PYTHONPATH=dev python3 -m cluster COMMAND [--size api]`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from .execution import timed
 from .failures import ClusterError
 from .images import build_image
-from .places import Places
-from .prerequisites import require_root_on_linux
+from .places import Places, Size
+from .prerequisites import require_system
 from .report import print_environment, print_status
 from .start import bring_up, build
 from .stop import take_down
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit status says whether it succeeded."""
     options = _parser().parse_args(arguments)
     try:
-        require_root_on_linux()
-        return _run(options, Places.from_environment(os.environ))
+        require_system(options.size)
+        return _run(options, Places.from_environment(os.environ, options.size))
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
@@ -68,15 +68,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cluster", description="A real Kubernetes on this machine."
     )
+    parser.set_defaults(size=Size.WHOLE)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("build", help="make binaries and base images, and keep them in the cache")
-    commands.add_parser("up", help="start what is not running, building what is missing")
-    commands.add_parser("status", help="one line per part; exit status 1 if something is down")
-    commands.add_parser("down", help="remove the cluster and everything it made")
-    trouble = commands.add_parser("signal", help="send one part a signal: KILL is a crash")
+    of_a_size = argparse.ArgumentParser(add_help=False)
+    of_a_size.add_argument(
+        "--size",
+        type=Size,
+        choices=list(Size),
+        default=Size.WHOLE,
+        help="whole: with a node that runs containers, and S3; api: the control plane and kwok",
+    )
+
+    def add(name: str, help_line: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help_line, parents=[of_a_size])
+
+    add("build", "make binaries and base images, and keep them in the cache")
+    add("up", "start what is not running, building what is missing")
+    add("status", "one line per part; exit status 1 if something is down")
+    add("down", "remove the cluster and everything it made")
+    trouble = add("signal", "send one part a signal: KILL is a crash")
     trouble.add_argument("part", metavar="PART", help="a name that status prints")
     trouble.add_argument("signal", choices=SIGNALS)
-    commands.add_parser("env", help="print export lines for eval")
+    add("env", "print export lines for eval")
     image = commands.add_parser("image", help="build an image and import it as localhost/TAG")
     image.add_argument("tag", metavar="TAG", help="name and tag, such as argus/operator:dev")
     image.add_argument("dockerfile", metavar="DOCKERFILE", type=Path)

@@ -9,7 +9,8 @@ import urllib.error
 import urllib.request
 from typing import cast
 
-from .places import API_SERVER, NODE_NAME, Places
+from .addresses import addresses_of
+from .places import NODE_NAME, Places
 
 NUM_SECONDS_TO_ANSWER = 3.0
 
@@ -21,7 +22,7 @@ def answers(url: str, places: Places) -> bool:
 
 def node_is_ready(places: Places) -> bool:
     """Whether the kubelet has reported that this node can run pods."""
-    body = _get(f"{API_SERVER}/api/v1/nodes/{NODE_NAME}", places)
+    body = _get(f"{addresses_of(places).api_server}/api/v1/nodes/{NODE_NAME}", places)
     if body is None:
         return False
     node = cast("dict[str, dict[str, list[dict[str, str]]]]", json.loads(body))
@@ -31,7 +32,7 @@ def node_is_ready(places: Places) -> bool:
 
 def default_account_exists(places: Places) -> bool:
     """Pods need the account and the CA bundle that the controllers make in `default`."""
-    namespace = f"{API_SERVER}/api/v1/namespaces/default"
+    namespace = f"{addresses_of(places).api_server}/api/v1/namespaces/default"
     account = f"{namespace}/serviceaccounts/default"
     return answers(account, places) and answers(f"{namespace}/configmaps/kube-root-ca.crt", places)
 

@@ -6,6 +6,7 @@ client-go is compiled once. The first build takes minutes, a changed `main.go` s
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .execution import execute, timed
-from .places import HERE, Places
+from .places import HERE, Places, Size
 from .prerequisites import require_go
 
 
@@ -30,6 +31,8 @@ class GoModule:
     tags: str = ""
     version_of_variable: Mapping[str, str]
     """Link-time values: which variable says which module's version."""
+    sizes: tuple[Size, ...] = (Size.WHOLE,)
+    """What cannot be started without it."""
 
 
 _COMPONENT = "k8s.io/component-base/version"
@@ -47,6 +50,7 @@ MODULES = (
             f"{_COMPONENT}.gitVersion": "k8s.io/kubernetes",
             "helm.sh/helm/v4/internal/version.version": "helm.sh/helm/v4",
         },
+        sizes=(Size.WHOLE, Size.API),
     ),
     GoModule(
         name="containerd",
@@ -65,13 +69,20 @@ MODULES = (
         version_of_variable={f"{_TOXIPROXY}.Version": _TOXIPROXY},
     ),
     GoModule(name="pause", packages=("argus/cluster/pause",), version_of_variable={}),
+    GoModule(
+        name="kwok",
+        packages=("sigs.k8s.io/kwok/cmd/kwok",),
+        version_of_variable={},
+        sizes=(Size.API,),
+    ),
 )
 
 
 def build_binaries(places: Places) -> None:
     """Build what the cache lacks, and point the links in `bin` at it."""
     for module in MODULES:
-        _provide(places, module)
+        if places.size in module.sizes:
+            _provide(places, module)
 
 
 def program(places: Places, module_name: str) -> Path:
@@ -84,10 +95,13 @@ def _provide(places: Places, module: GoModule) -> Path:
     """Build a module if the cache lacks it, link its programs, return the last one."""
     places.programs.mkdir(parents=True, exist_ok=True)
     built = places.cache / f"{module.name}-{_digest(HERE / 'go' / module.name)}"
-    if not built.exists():
-        require_go()
-        with timed(f"go build {module.name}"):
-            _build(module, built)
+    with (places.cache / f"{module.name}.lock").open("w") as lock:
+        # Both sizes of the cluster, and tests without one, may want it at the same time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            require_go()
+            with timed(f"go build {module.name}"):
+                _build(module, built)
     programs = [built / package.rpartition("/")[2] for package in module.packages]
     for path in programs:
         for name in module.links or (path.name,):

@@ -13,8 +13,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from .addresses import addresses_of
 from .execution import execute
-from .places import API_SERVER, HOST_ADDRESS, KUBERNETES_SERVICE_ADDRESS, NODE_NAME, Places
+from .places import HOST_ADDRESS, KUBERNETES_SERVICE_ADDRESS, NODE_NAME, Places, Size
 
 NUM_DAYS_VALID = 3650
 
@@ -28,8 +29,14 @@ SUBJECT_OF_USER: Mapping[str, str] = {
     "api-server": "/O=system:masters/CN=kube-apiserver-client",
     "controller-manager": "/CN=system:kube-controller-manager",
     "scheduler": "/CN=system:kube-scheduler",
-    "proxy": "/CN=system:kube-proxy",
-    "kubelet": f"/O=system:nodes/CN=system:node:{NODE_NAME}",
+}
+SUBJECT_OF_NODES: Mapping[Size, Mapping[str, str]] = {
+    Size.WHOLE: {
+        "proxy": "/CN=system:kube-proxy",
+        "kubelet": f"/O=system:nodes/CN=system:node:{NODE_NAME}",
+    },
+    # It plays every node, and writes what the kubelets of all of them would write.
+    Size.API: {"kwok": "/O=system:masters/CN=kwok"},
 }
 
 
@@ -45,12 +52,13 @@ def make_certificates(places: Places) -> None:
     )
     # etcd's gateway calls etcd itself with the serving certificate, hence the second usage.
     _issue(scratch, "serving", "/CN=argus-dev", "serverAuth,clientAuth", SERVING_NAMES)
-    for user, subject in SUBJECT_OF_USER.items():
+    subjects = {**SUBJECT_OF_USER, **SUBJECT_OF_NODES[places.size]}
+    for user, subject in subjects.items():
         _issue(scratch, user, subject, "clientAuth", ())
     _openssl(scratch, "genrsa", "-out", "service-account.key", "2048")
     _openssl(scratch, "rsa", "-in", "service-account.key", "-pubout", "-out", "service-account.pub")
-    for user in SUBJECT_OF_USER:
-        _write_kubeconfig(scratch, user, places.kubeconfig(user))
+    for user in subjects:
+        _write_kubeconfig(scratch, user, places)
     scratch.rename(places.certificates)
 
 
@@ -81,11 +89,14 @@ def _openssl(folder: Path, *arguments: str) -> None:
     execute(["openssl", *arguments], step=f"openssl {arguments[0]}", folder=folder)
 
 
-def _write_kubeconfig(folder: Path, user: str, target: Path) -> None:
+def _write_kubeconfig(folder: Path, user: str, places: Places) -> None:
     def embedded(file: str) -> str:
         return base64.b64encode((folder / file).read_bytes()).decode()
 
-    cluster = {"server": API_SERVER, "certificate-authority-data": embedded("ca.crt")}
+    cluster = {
+        "server": addresses_of(places).api_server,
+        "certificate-authority-data": embedded("ca.crt"),
+    }
     identity = {
         "client-certificate-data": embedded(f"{user}.crt"),
         "client-key-data": embedded(f"{user}.key"),
@@ -99,5 +110,6 @@ def _write_kubeconfig(folder: Path, user: str, target: Path) -> None:
         "users": [{"name": user, "user": identity}],
         "contexts": [{"name": "argus-dev", "context": {"cluster": "argus-dev", "user": user}}],
     }
+    target = places.kubeconfig(user)
     target.touch(mode=0o600)
     target.write_text(json.dumps(document, indent=2))

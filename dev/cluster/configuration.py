@@ -1,4 +1,4 @@
-"""Configuration files of containerd, the kubelet, kube-proxy and SeaweedFS.
+"""Configuration files: of the parts that run pods, or of those that only play them.
 
 Kubernetes reads YAML, of which JSON is a part, so the standard library can write it.
 """
@@ -10,12 +10,19 @@ import json
 import secrets
 from pathlib import Path
 
-from .places import CNI_PLUGINS, HOST_ADDRESS, NODE_NAME, PAUSE_IMAGE, Places
+from .places import CNI_PLUGINS, HOST_ADDRESS, NODE_NAME, PAUSE_IMAGE, Places, Size
+from .simulation import audit_policy, kwok_documents
 
 
 def write_configuration(places: Places) -> None:
     """Write every file anew, except the S3 keys: those stay as long as the cluster."""
     folder = places.configuration
+    if places.size is Size.API:
+        # kwok takes several documents, which JSON has no word for; each line of YAML may be one.
+        documents = [json.dumps(document) for document in kwok_documents()]
+        (folder / "kwok.yaml").write_text("\n---\n".join(documents))
+        _write(folder / "audit.json", audit_policy())
+        return
     (folder / "containerd.toml").write_text(_containerd(places))
     _write(folder / "kubelet.json", _kubelet(places))
     _write(folder / "proxy.json", _proxy(places))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from .failures import MissingPrerequisite
@@ -20,8 +21,6 @@ POD_NETWORK = "10.244.0.0/24"
 SERVICE_NETWORK = "10.96.0.0/16"
 KUBERNETES_SERVICE_ADDRESS = "10.96.0.1"
 NODE_NAME = "node-1"
-API_SERVER = f"https://{HOST_ADDRESS}:6443"
-ETCD = "https://127.0.0.1:2379"
 S3_MASTER_PORT, S3_VOLUME_PORT, S3_FILER_PORT = 9333, 9334, 9335
 S3_PORT = 8333
 S3_ENDPOINT = f"http://{HOST_ADDRESS}:{S3_PORT}"
@@ -41,27 +40,42 @@ NUM_STATE_PATH_CHARACTERS_MAX = 40
 """A shim's socket lies in the state folder, its name has 64 characters, the kernel allows 107."""
 
 
+class Size(StrEnum):
+    """How much of a cluster."""
+
+    WHOLE = "whole"
+    """With a node whose kubelet runs containers, and an S3 server. Needs root; one on a machine."""
+    API = "api"
+    """The control plane alone; kwok plays nodes and pods. As many on a machine as state folders."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The folders of this run, as the environment of the user sets them."""
+    """The folders of one cluster, as the environment of the user sets them."""
 
     cache: Path
     state: Path
+    size: Size = Size.WHOLE
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Places:
-        """ARGUS_DEV_STATE moves the state folder, XDG_CACHE_HOME the cache."""
+    def from_environment(cls, environment: Mapping[str, str], size: Size = Size.WHOLE) -> Places:
+        """ARGUS_DEV_STATE or ARGUS_DEV_API_STATE moves its folder, XDG_CACHE_HOME the cache."""
         home = Path(environment.get("HOME") or "/root")
         cache_home = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-        state = Path(environment.get("ARGUS_DEV_STATE") or "/var/lib/argus-dev")
+        state_home = Path(environment.get("XDG_STATE_HOME") or home / ".local" / "state")
+        variable, default = {
+            Size.WHOLE: ("ARGUS_DEV_STATE", Path("/var/lib/argus-dev")),
+            Size.API: ("ARGUS_DEV_API_STATE", state_home / "argus-dev-api"),
+        }[size]
+        state = Path(environment.get(variable) or default)
         if not state.is_absolute() or state.parent == state:
-            raise MissingPrerequisite(f"ARGUS_DEV_STATE must be an absolute folder, not '{state}'")
-        if len(str(state)) > NUM_STATE_PATH_CHARACTERS_MAX:
+            raise MissingPrerequisite(f"{variable} must be an absolute folder, not '{state}'")
+        if size is Size.WHOLE and len(str(state)) > NUM_STATE_PATH_CHARACTERS_MAX:
             raise MissingPrerequisite(
-                f"ARGUS_DEV_STATE '{state}' is too long for unix sockets: "
+                f"{variable} '{state}' is too long for unix sockets: "
                 f"at most {NUM_STATE_PATH_CHARACTERS_MAX} characters"
             )
-        return cls(cache=cache_home / "argus-dev", state=state)
+        return cls(cache=cache_home / "argus-dev", state=state, size=size)
 
     @property
     def programs(self) -> Path:
@@ -70,8 +84,8 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """Held by a command that changes something, so that two cannot run at once."""
-        return self.cache / "lock"
+        """Held by a command that changes a cluster of this size, so that two cannot run at once."""
+        return self.cache / f"lock-{self.size}"
 
     @property
     def image_layers(self) -> Path:
@@ -99,6 +113,16 @@ class Places:
     @property
     def logs(self) -> Path:
         return self.state / "logs"
+
+    @property
+    def audit_log(self) -> Path:
+        """One line for each request of the operator; of the API-only size."""
+        return self.logs / "audit.log"
+
+    @property
+    def chosen_ports(self) -> Path:
+        """Which block of ports a cluster of the API-only size has."""
+        return self.configuration / "ports.json"
 
     @property
     def admin_kubeconfig(self) -> Path:

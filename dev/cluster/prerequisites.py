@@ -13,25 +13,29 @@ from pathlib import Path
 
 from .execution import execute, succeeds, timed
 from .failures import MissingPrerequisite
-from .places import CNI_PLUGINS, REPOSITORY
+from .places import CNI_PLUGINS, REPOSITORY, Size
 
 PACKAGE_OF_PROGRAM: Mapping[str, str] = {
+    "openssl": "openssl",
+}
+PACKAGE_OF_NODE_PROGRAM: Mapping[str, str] = {
     "buildah": "buildah",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
-    "openssl": "openssl",
     "runc": "runc",
     str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
 }
 
 
-def require_root_on_linux() -> None:
-    """Namespaces, cgroups and mounts are made on this machine itself."""
+def require_system(size: Size) -> None:
+    """Namespaces, cgroups and mounts of the whole cluster are made on this machine itself."""
     if sys.platform != "linux":
         raise MissingPrerequisite(f"the development cluster needs Linux, this is {sys.platform}")
-    if os.geteuid() != 0:
-        raise MissingPrerequisite("the development cluster needs root: run it with sudo")
+    if size is Size.WHOLE and os.geteuid() != 0:
+        raise MissingPrerequisite(
+            "the whole development cluster needs root: run it with sudo, or take --size api"
+        )
 
 
 def require_go() -> None:
@@ -51,13 +55,14 @@ def find_weed() -> Path:
     return Path(on_path)
 
 
-def install_packages() -> None:
+def install_packages(size: Size) -> None:
     """Install the Debian packages whose programs are missing."""
-    missing = sorted({p for program, p in PACKAGE_OF_PROGRAM.items() if not shutil.which(program)})
+    needed = {**PACKAGE_OF_PROGRAM, **(PACKAGE_OF_NODE_PROGRAM if size is Size.WHOLE else {})}
+    missing = sorted({p for program, p in needed.items() if not shutil.which(program)})
     if not missing:
         return
-    if shutil.which("apt-get") is None:
-        raise MissingPrerequisite(f"not a Debian, so install by hand: {' '.join(missing)}")
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise MissingPrerequisite(f"no root on a Debian, so install by hand: {' '.join(missing)}")
     with timed(f"packages {' '.join(missing)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]

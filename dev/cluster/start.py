@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from . import processes
+from .addresses import choose_ports
 from .api import default_account_exists, node_is_ready
 from .binaries import build_binaries
 from .certificates import make_certificates
@@ -19,7 +20,7 @@ from .failures import MissingPrerequisite, PartFailed
 from .images import build_base_images, import_image
 from .network import bridge_exists, set_up_network
 from .parts import Part, all_parts, environment_of_parts
-from .places import BRIDGE, PAUSE_IMAGE, Places
+from .places import BRIDGE, PAUSE_IMAGE, Places, Size
 from .prerequisites import find_weed, install_packages
 from .stop import take_down
 
@@ -29,38 +30,43 @@ NUM_SECONDS_FOR_NODE = 90.0
 
 def build(places: Places) -> None:
     """Everything that is made once and kept in the cache."""
-    install_packages()
+    install_packages(places.size)
     build_binaries(places)
-    build_base_images(places)
+    if places.size is Size.WHOLE:
+        build_base_images(places)
 
 
 def bring_up(places: Places) -> None:
     """Build what is missing, start what is not running, wait until all of it answers."""
-    weed = find_weed()
+    is_whole = places.size is Size.WHOLE
+    if is_whole:
+        find_weed()
     build(places)
     if _is_of_an_earlier_boot(places):
         take_down(places)
-    if bridge_exists() and not places.state.exists():
+    if is_whole and bridge_exists() and not places.state.exists():
         raise MissingPrerequisite(
             f"{BRIDGE} belongs to a cluster with another ARGUS_DEV_STATE; if that is gone: "
             f"ip link delete {BRIDGE}"
         )
     for folder in (places.state, places.configuration, places.records, places.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (places.state / "s3").mkdir(exist_ok=True)
     (places.state / "boot").write_text(processes.boot_id())
-    set_up_network(places)
+    choose_ports(places)
+    if is_whole:
+        (places.state / "s3").mkdir(exist_ok=True)
+        set_up_network(places)
     with timed("certificates and configuration"):
         make_certificates(places)
         write_configuration(places)
-    parts = all_parts(places, weed)
-    for stage in sorted({part.stage for part in parts}):
-        _start_together([part for part in parts if part.stage == stage], places)
-    import_image(places, PAUSE_IMAGE)
-    kubelet = next(part for part in parts if part.name == "kubelet")
-    controllers = next(part for part in parts if part.name == "kube-controller-manager")
-    with timed("node ready"):
-        _wait(kubelet, lambda: node_is_ready(places), NUM_SECONDS_FOR_NODE)
+    parts = {part.name: part for part in all_parts(places)}
+    for stage in sorted({part.stage for part in parts.values()}):
+        _start_together([part for part in parts.values() if part.stage == stage], places)
+    with timed("ready"):
+        if is_whole:
+            import_image(places, PAUSE_IMAGE)
+            _wait(parts["kubelet"], lambda: node_is_ready(places), NUM_SECONDS_FOR_NODE)
+        controllers = parts["kube-controller-manager"]
         _wait(controllers, lambda: default_account_exists(places), NUM_SECONDS_FOR_NODE)
 
 

@@ -26,6 +26,7 @@ from .places import (
     S3_PORT,
     S3_VOLUME_PORT,
     Places,
+    Size,
 )
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -44,15 +45,10 @@ def take_down(places: Places) -> None:
     if not places.state.exists():
         return
     with timed("down"):
-        _kill_parts(places, "kubelet")
-        _kill_pods(places)
-        _kill_parts(places, "*")
-        # A shim that was being started while the pods were killed.
-        _kill_pods(places)
-        take_down_network(places)
-        _remove_cgroups()
-        _remove_traces(places)
-        _unmount_below(places.state)
+        if places.size is Size.WHOLE:
+            _take_down_node(places)
+        else:
+            _kill_parts(places, "*")
         if left := _left_behind(places):
             raise ClusterError(
                 f"down left {', '.join(left)}; {places.state} stays: run it again, or remove "
@@ -61,12 +57,28 @@ def take_down(places: Places) -> None:
         shutil.rmtree(places.state)
 
 
+def _take_down_node(places: Places) -> None:
+    """End every part, pod and trace of the one node on this machine."""
+    _kill_parts(places, "kubelet")
+    _kill_pods(places)
+    _kill_parts(places, "*")
+    # A shim that was being started while the pods were killed.
+    _kill_pods(places)
+    take_down_network(places)
+    _remove_cgroups()
+    _remove_traces(places)
+    _unmount_below(places.state)
+
+
 def _left_behind(places: Places) -> list[str]:
     """What is still there of everything that a cluster makes outside its state folder."""
+    parts = [f"process {pid}" for pid in _living_parts(places, "*")]
+    if places.size is Size.API:
+        return parts
     shims, containers = _pods(places)
-    pids = [*_living_parts(places, "*"), *shims, *containers]
     return [
-        *(f"process {pid}" for pid in pids),
+        *parts,
+        *(f"process {pid}" for pid in (*shims, *containers)),
         *(f"mount {point}" for point in _mounts_below(places.state)),
         *network_left(),
         *(f"cgroup {top}" for top in _pods_cgroups() if not _has_processes(top)),

@@ -45,8 +45,8 @@ def mounts() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     return volumes, volume_mounts
 
 
-def values() -> dict[str, object]:
-    """Returns the chart's values for this cluster."""
+def values(*, kueue: bool = False) -> dict[str, object]:
+    """Returns the chart's values for this cluster; `kueue`: as if Kueue ran here."""
     volumes, volume_mounts = mounts()
     return {
         "clusterName": "argus-dev",
@@ -67,17 +67,18 @@ def values() -> dict[str, object]:
                 "limits": {"memory": "4Gi"},
             },
         },
+        "kueue": {"enabled": kueue},
         "trainer": {"extraVolumes": volumes, "extraVolumeMounts": volume_mounts},
     }
 
 
-def helm_install() -> None:
+def helm_install(*, kueue: bool = False) -> None:
     """Installs or upgrades the chart and waits until the operator is ready."""
     call(
         "helm", "upgrade", "--install", "argus", "charts/argus",
         "--namespace", NAMESPACE, "--create-namespace",
         "--values", "-", "--wait", "--timeout", "3m",
-        stdin=json.dumps(values()),
+        stdin=json.dumps(values(kueue=kueue)),
     )  # fmt: skip
     # The tag of a rebuilt image is the old one: without this the old operator would stay.
     deployment = ("deployment/argus-operator", "-n", NAMESPACE)

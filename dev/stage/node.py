@@ -11,6 +11,7 @@ from stage.kubectl import apply, get, kubectl
 from stage.waiting import until
 
 NODE = "node-1"
+GPU = "nvidia.com/gpu"
 SLOT = "argus.dev/slot"
 """A resource that the node has once: a GPU for the scheduler, which no trainer looks for."""
 URGENT = "urgent"
@@ -46,9 +47,25 @@ def drained() -> Iterator[None]:
 
 
 @contextmanager
-def one_slot() -> Iterator[None]:
-    """Gives the node one slot, which it has until the end."""
-    place = SLOT.replace("/", "~1")
+def given_up(namespace: str, pod: str) -> Iterator[None]:
+    """Does with a node whose kubelet is away what the control plane does: its pod must go, and no
+    other is placed there until the end.
+
+    Left to itself it would take five minutes; and with no node left that answers, it takes itself
+    for the cause and gives none up.
+    """
+    kubectl("cordon", NODE)
+    kubectl("delete", "pod", pod, "-n", namespace, "--wait=false")
+    try:
+        yield
+    finally:
+        kubectl("uncordon", NODE)
+
+
+@contextmanager
+def one_slot(name: str = SLOT) -> Iterator[None]:
+    """Gives the node one of a resource, which it has until the end."""
+    place = name.replace("/", "~1")
     paths = [f"/status/{part}/{place}" for part in ("capacity", "allocatable")]
     _patch_node([{"op": "add", "path": path, "value": "1"} for path in paths])
     try:

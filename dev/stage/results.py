@@ -8,6 +8,7 @@ from typing import Any
 from stage.bucket import filesystem, read_json
 from stage.kubectl import kubectl
 from stage.runs import RESOURCE, Run
+from stage.waiting import TookTooLong, until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +75,22 @@ def printed_row(run: Run) -> dict[str, str]:
         match.group(): row[match.start() : end].strip()
         for match, end in zip(found, ends, strict=True)
     }
+
+
+def wait_row(run: Run, timeout: float, **cells: str) -> dict[str, str]:
+    """Returns what kubectl prints of a run once it prints these cells, by the name of the column.
+
+    Raises TookTooLong, which says what it printed last.
+    """
+    row: dict[str, str] = {}
+
+    def is_printed() -> bool:
+        row.clear()
+        row.update(printed_row(run))
+        return cells.items() <= row.items()
+
+    try:
+        until(is_printed, timeout, f"{run.name} to print {cells}")
+    except TookTooLong as error:
+        raise TookTooLong(f"{error}; it printed {row}") from error
+    return row

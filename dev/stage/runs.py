@@ -14,6 +14,8 @@ from stage.processes import processes_with
 from stage.waiting import TookTooLong
 
 RESOURCE = "argustrainingjobs.argus.tachyon.dev"
+RUN_LABEL, COMPONENT_LABEL = "argus.tachyon.dev/run", "argus.tachyon.dev/component"
+TRAINER, PLANNER = "trainer", "planner"
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -56,17 +58,19 @@ class Run:
         status: dict[str, Any] = self.resource().get("status", {})
         return status
 
-    def pods(self) -> list[dict[str, Any]]:
-        """Returns the run's pods, oldest first."""
-        selector = f"argus.tachyon.dev/run={self.name}"
-        pods: list[dict[str, Any]] = get("pods", "-n", self.namespace, "-l", selector)["items"]
+    def pods(self, component: str = TRAINER) -> list[dict[str, Any]]:
+        """Returns the run's pods of one kind, oldest first."""
+        pods: list[dict[str, Any]] = self._children("pods", component)
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Returns the run's Jobs."""
-        selector = f"argus.tachyon.dev/run={self.name}"
-        jobs: list[dict[str, Any]] = get("jobs", "-n", self.namespace, "-l", selector)["items"]
-        return jobs
+    def jobs(self, component: str = TRAINER) -> list[dict[str, Any]]:
+        """Returns the run's Jobs of one kind."""
+        return self._children("jobs", component)
+
+    def _children(self, kind: str, component: str) -> list[dict[str, Any]]:
+        selector = f"{RUN_LABEL}={self.name},{COMPONENT_LABEL}={component}"
+        found: list[dict[str, Any]] = get(kind, "-n", self.namespace, "-l", selector)["items"]
+        return found
 
     def watch(self, timeout: float, interval: float = 0.7) -> Iterator[dict[str, Any]]:
         """Yields the status until `timeout` seconds have passed, then raises TookTooLong."""
@@ -105,9 +109,9 @@ class Run:
         """Returns the status of the ended run."""
         return self.wait(lambda status: status.get("phase") in TERMINAL, timeout)
 
-    def running_pod(self) -> str:
-        """Returns the name of the pod that runs now; empty when none does."""
-        for pod in reversed(self.pods()):
+    def running_pod(self, component: str = TRAINER) -> str:
+        """Returns the name of the pod of this kind that runs now; empty when none does."""
+        for pod in reversed(self.pods(component)):
             if (
                 pod["status"].get("phase") == "Running"
                 and "deletionTimestamp" not in pod["metadata"]
@@ -142,7 +146,7 @@ class Run:
     def delete(self) -> None:
         """Deletes the resource and waits until its children are gone."""
         kubectl("delete", RESOURCE, self.name, "-n", self.namespace, "--ignore-not-found")
-        selector = f"argus.tachyon.dev/run={self.name}"
+        selector = f"{RUN_LABEL}={self.name}"
         kubectl(
             "wait", "--for=delete", "pods", "-n", self.namespace, "-l", selector, "--timeout=150s"
         )

@@ -31,18 +31,30 @@ class Trials:
     began: dict[Run, float] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def apply(self, fault: str, *, training: Fields = NOTHING, **spec: Fields) -> Run:
-        """Applies the small run with these fields of its own, under the name of the fault."""
+    def document(self, fault: str, *, training: Fields = NOTHING, **spec: Fields) -> dict[str, Any]:
+        """Returns the small run with these fields of its own, under the name of the fault."""
         document = small_run(fault, self.dataset, **training)
         for name, fields in spec.items():
             document["spec"][name] = {**document["spec"].get(name, {}), **fields}
+        return document
+
+    def apply(self, fault: str, *, training: Fields = NOTHING, **spec: Fields) -> Run:
+        """Applies the small run with these fields of its own."""
+        return self.apply_document(self.document(fault, training=training, **spec))
+
+    def apply_document(self, document: dict[str, Any]) -> Run:
+        """Applies a run that a test has changed further."""
         run = Run.apply(self.namespace, document)
         self.began[run] = time.monotonic()
         return run
 
     def begin(self, fault: str, *, training: Fields = NOTHING, **spec: Fields) -> Run:
-        """Applies it, and waits until it trains and has a durable state."""
-        run = self.apply(fault, training=training, **spec)
+        """Applies the small run, and waits until it trains and has a durable state."""
+        return self.begin_with(self.document(fault, training=training, **spec))
+
+    def begin_with(self, document: dict[str, Any]) -> Run:
+        """Applies a run, and waits until it trains and has a durable state."""
+        run = self.apply_document(document)
         run.wait(
             lambda s: s.get("reason") == "Training" and saved_step(s) and run.running_pod(), 240
         )

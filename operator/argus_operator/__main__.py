@@ -1,28 +1,35 @@
 """`python -m argus_operator`: ARGUS_CONFIG names the chart's configuration file.
 
-Inside a cluster the pod's service account is used; outside, KUBECONFIG. ARGUS_LIVENESS,
-if set, is the address at which probes are answered, for example http://0.0.0.0:8081/healthz.
+Inside a cluster the pod's service account is used; outside, KUBECONFIG. ARGUS_REPLICA is the
+pod's name: a container that is started again is the same replica. ARGUS_PROBES, if set, is
+the address at which probes are answered, as host:port or :port.
 """
 
 import asyncio
 import os
 import sys
 
-from argus_operator import log
+from argus_operator import log, signals
 from argus_operator.configuration import ConfigurationError, read_configuration
-from argus_operator.process import StartError, Surroundings, run
+from argus_operator.errors import Ending
+from argus_operator.process import Surroundings, run
 
 
 def main() -> int:
+    signals.block()
     log.configure()
     try:
-        surroundings = Surroundings.read(os.environ)
-        configuration = read_configuration(surroundings.configuration_path)
-        asyncio.run(run(surroundings, configuration))
-    except (ConfigurationError, StartError) as error:
+        asyncio.run(_main())
+    except (ConfigurationError, Ending) as error:
         print(f"argus-operator: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def _main() -> None:
+    stop = signals.stop_on_signal()
+    surroundings = Surroundings.read(os.environ)
+    await run(surroundings, read_configuration(surroundings.configuration_path), stop)
 
 
 if __name__ == "__main__":

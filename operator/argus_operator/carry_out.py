@@ -36,6 +36,8 @@ class Executor:
         """Returns the picture after the actions: what to decide the status from."""
         for action in actions:
             if isinstance(action, CreateJob):
+                if observed.refusal:
+                    continue  # what was to be proved before it is wrong
                 observed = await self._create(action, observed)
             elif isinstance(action, ProveJob):
                 observed = await self._prove(action.job, observed)

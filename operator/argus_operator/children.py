@@ -102,9 +102,10 @@ class Children:
             del self._gone[uid]
 
     def jobs(self, key: Key) -> tuple[JobView, ...]:
-        """Returns the Jobs labelled with this run's name, oldest generation first."""
+        """Returns the Jobs labelled with this run's name: those that plan, then those that train,
+        oldest generation first."""
         found = self._jobs.by_run.get(key, {}).values()
-        return tuple(sorted(found, key=lambda job: (job.generation, job.created)))
+        return tuple(sorted(found, key=lambda job: (not job.planning, job.generation, job.created)))
 
     def pods(self, key: Key) -> tuple[PodView, ...]:
         """Returns the pods labelled with this run's name, oldest first."""

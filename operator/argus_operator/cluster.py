@@ -5,22 +5,24 @@ operator needs of an object is read by `views`, and an unknown field must not ma
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from argus_contract import names
-from argus_operator.errors import ApiUnreachable, NotFound, api_error
+from argus_operator.errors import ApiUnreachable, NotFound, NotLeading, api_error
 from argus_operator.views import (
     JobView,
     Key,
+    LeaseView,
     Listed,
     PodView,
     Raw,
     RunView,
     read_job,
+    read_lease,
     read_pod,
     read_run,
 )
@@ -28,10 +30,13 @@ from argus_operator.views import (
 CHUNK = 500
 """Objects in one page of a list."""
 TIMEOUT_SECONDS = 20
-OWN_CHILDREN = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
+_LEASES = "/apis/coordination.k8s.io/v1"
+LEASE_SECONDS = 4.0
+"""A request about a lease is given up then: the next try may still save the lease."""
 
 
 class Cluster:
@@ -39,6 +44,9 @@ class Cluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self._kueue: str | None = None
+        """Group and version in which Kueue serves its Workloads, once it was asked for."""
+        self._may_write_for: Callable[[], float] = lambda: TIMEOUT_SECONDS
 
     @classmethod
     async def connect(cls, kubeconfig: str | None) -> "Cluster":
@@ -59,6 +67,10 @@ class Cluster:
     def server(self) -> str:
         """Address of the API server."""
         return str(self._api.configuration.host)
+
+    def fence(self, may_write_for: Callable[[], float]) -> None:
+        """From now on writes are made, and waited for, only while this returns seconds above 0."""
+        self._may_write_for = may_write_for
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
@@ -113,6 +125,20 @@ class Cluster:
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
         return raw
+
+    async def get_workload_of(self, job: JobView) -> Raw | None:
+        """Reads Kueue's Workload of a Job; None where there is none, or no Kueue."""
+        try:
+            if self._kueue is None:
+                group = await self._request("GET", f"/apis/{names.KUEUE_GROUP}")
+                self._kueue = str(group["preferredVersion"]["groupVersion"])
+            path = f"/apis/{self._kueue}/namespaces/{job.key.namespace}/workloads"
+            selector = f"{names.KUEUE_JOB_UID_LABEL}={job.uid}"
+            raw, _ = await self._list(path, labelSelector=selector)
+        except NotFound:
+            self._kueue = None
+            return None
+        return raw[0] if raw else None
 
     async def prove_job(self, job: Mapping[str, Any]) -> None:
         """Asks whether a Job would be taken, without making it. Raises as `create_job`."""
@@ -191,6 +217,42 @@ class Cluster:
             content_type="application/merge-patch+json",
         )
 
+    async def get_lease(self, namespace: str, name: str) -> LeaseView | None:
+        try:
+            return read_lease(await self._lease_request("GET", _lease(namespace, name)))
+        except NotFound:
+            return None
+
+    async def list_leases(self, name: str) -> list[LeaseView]:
+        """Returns the Leases of this name in all namespaces."""
+        found = await self._lease_request(
+            "GET", f"{_LEASES}/leases", query={"fieldSelector": f"metadata.name={name}"}
+        )
+        return [read_lease(raw) for raw in found["items"]]
+
+    async def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> LeaseView:
+        """Raises AlreadyExists."""
+        made = await self._lease_request("POST", f"{_LEASES}/namespaces/{namespace}/leases", lease)
+        return read_lease(made)
+
+    async def replace_lease(self, namespace: str, name: str, lease: Mapping[str, Any]) -> LeaseView:
+        """Raises Conflict if it is not the one whose resourceVersion is given."""
+        return read_lease(await self._lease_request("PUT", _lease(namespace, name), lease))
+
+    async def annotate_lease(self, lease: LeaseView, annotations: Mapping[str, str]) -> None:
+        """Raises Conflict if the lease has changed since it was read."""
+        metadata = {"resourceVersion": lease.resource_version, "annotations": annotations}
+        await self._lease_request(
+            "PATCH",
+            _lease(lease.namespace, lease.name),
+            {"metadata": metadata},
+            content_type="application/merge-patch+json",
+        )
+
+    async def _lease_request(self, method: str, path: str, *body: Any, **options: Any) -> Any:
+        """Leases are asked for before one is held: no fence, and little patience."""
+        return await self._request(method, path, *body, patience=LEASE_SECONDS, **options)
+
     async def _list(
         self, path: str, *, accept: str = "application/json", **query: str
     ) -> tuple[list[Any], int]:
@@ -213,7 +275,14 @@ class Cluster:
         accept: str = "application/json",
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        patience: float | None = None,
     ) -> Any:
+        if patience is None:
+            patience = TIMEOUT_SECONDS
+            if method != "GET":
+                patience = min(patience, self._may_write_for())
+                if patience <= 0:
+                    raise NotLeading(f"{method} {path} was not sent: the lease is not held")
         serialized = await self._api.param_serialize(
             method,
             path,
@@ -223,7 +292,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._api.call_api(*serialized, _request_timeout=TIMEOUT_SECONDS)
+            response = await self._api.call_api(*serialized, _request_timeout=patience)
             text = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
@@ -231,19 +300,26 @@ class Cluster:
         if not 200 <= response.status <= 299:
             reason = str(answer.get("reason") or response.reason)
             raise api_error(response.status, reason, str(answer.get("message") or text[:500]))
+        if not answer:
+            raise ApiUnreachable(f"{method} {path}: {text[:200]!r} is no answer of an API server")
         return answer
 
 
 def _parse(text: bytes) -> dict[str, Any]:
+    """Returns no fields for what is no JSON object: the page of a proxy, a reply cut short."""
     try:
         answer = json.loads(text)
-    except ValueError:  # a proxy's error page
+    except ValueError:
         return {}
     return answer if isinstance(answer, dict) else {}
 
 
 def _path_of_run(key: Key) -> str:
     return f"{_RUNS}/namespaces/{key.namespace}/{names.PLURAL}/{key.name}"
+
+
+def _lease(namespace: str, name: str) -> str:
+    return f"{_LEASES}/namespaces/{namespace}/leases/{name}"
 
 
 def _jobs(namespace: str | None) -> str:

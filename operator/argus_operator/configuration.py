@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from argus_contract.model import Model
 from argus_contract.pod_spec import ImagePullPolicy, NodeSelector, PullSecrets, Tolerations
-from argus_contract.spec import ObjectUri, ResourceRequirements, StorageSpec
+from argus_contract.spec import ObjectUri, ResourceRequirements, StorageSpec, refuse_several_gpus
 
 JsonObject = dict[str, Any]
 """A piece of a pod that the operator hands on without looking into it."""
@@ -31,7 +31,9 @@ class Defaults(Model):
     checkpoint_uri: ObjectUri | None = None
     output_uri: ObjectUri | None = None
     storage: StorageSpec = StorageSpec()
-    resources_per_node: ResourceRequirements = ResourceRequirements()
+    resources_per_node: Annotated[ResourceRequirements, AfterValidator(refuse_several_gpus)] = (
+        ResourceRequirements()
+    )
     node_selector: NodeSelector | None = None
     tolerations: Tolerations | None = None
     queue: str | None = None
@@ -45,8 +47,30 @@ class TrainerPods(Model):
     extra_volume_mounts: tuple[JsonObject, ...] = ()
 
 
+class PlanningPods(Model):
+    """The pods that plan runs, on a CPU."""
+
+    resources: ResourceRequirements = ResourceRequirements(
+        requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "2Gi"}
+    )
+    node_selector: NodeSelector = Field(default_factory=dict)
+    """Labels of the nodes that they run on; the place of a run is its trainer's."""
+
+
+class Installation(Model):
+    """Which installation of the chart this is: where its Leases are, and how they are called."""
+
+    namespace: Annotated[str, Field(min_length=1, max_length=63)] = "argus-system"
+    name: Annotated[str, Field(min_length=1, max_length=63)] = "argus-operator"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Configuration(Model):
     """The whole file."""
+
+    installation: Installation = Installation()
 
     cluster_name: Annotated[str, Field(min_length=1, max_length=253)]
     """Part of every run's identity: two clusters never share checkpoints."""
@@ -57,6 +81,7 @@ class Configuration(Model):
     """Seconds between two looks at the progress of a run, if fewer than 10 x this many run."""
     defaults: Defaults = Defaults()
     trainer: TrainerPods = TrainerPods()
+    planning: PlanningPods = PlanningPods()
 
     @model_validator(mode="after")
     def _queue_exists(self) -> "Configuration":

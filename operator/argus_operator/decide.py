@@ -20,6 +20,7 @@ from argus_operator.policies.headline import headline
 from argus_operator.policies.latch import has_ended, tidy
 from argus_operator.policies.ledger import follow
 from argus_operator.policies.news import news
+from argus_operator.policies.planning import validate
 from argus_operator.policies.suspension import suspend
 from argus_operator.policies.unreachable import abandon
 from argus_operator.policies.usage import account
@@ -32,6 +33,7 @@ POLICIES: tuple[Policy, ...] = (
     accept,
     find_job,
     follow,
+    validate,
     settle,
     suspend,
     expire,

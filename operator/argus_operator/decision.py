@@ -17,6 +17,8 @@ class CreateJob:
     """Make the Job of this generation of the run."""
 
     name: str
+    planning: bool = False
+    """True for a Job that plans on a CPU and trains nothing."""
     spec: ArgusTrainingJobSpec
     resolved: Resolved
     run_key: str
@@ -72,8 +74,10 @@ class Draft:
     configuration: Configuration
     status: ArgusTrainingJobStatus
     job: JobView | None = None
-    """The Job of the newest generation, if there is one."""
+    """The Job that the run is at: of the newest generation, planning or training."""
     accepted: bool = False
+    validated: bool = False
+    """True once a trainer may be asked for: the data is judged, or need not be."""
     halted: bool = False
     """True while nothing may run: the run stands still, or is on its way there."""
     over: bool = False

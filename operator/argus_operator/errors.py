@@ -1,4 +1,6 @@
-"""Errors of the operator. All of them are temporary: the queue tries again.
+"""Errors of the operator.
+
+Temporary, the queue tries again:
 
 OperatorError
   ApiError            the API server answered with an error status
@@ -8,6 +10,14 @@ OperatorError
     Refused           403: quota, admission, Pod Security, rights
       Invalid         400 or 422: what was sent is wrong in itself
   ApiUnreachable      no answer in time
+  NotLeading          the lease is not held: another replica may act
+
+The process ends, and says why; whoever started it starts it again:
+Ending
+  StartError          the API server or the CRD is missing
+  ScopeTaken          another installation serves a namespace of ours
+  LeadershipLost      another replica may act now
+  WatchFailed         news of changes does not arrive any more
 """
 
 
@@ -48,6 +58,30 @@ class Invalid(Refused):
 
 
 class ApiUnreachable(OperatorError):
+    pass
+
+
+class NotLeading(OperatorError):
+    pass
+
+
+class Ending(Exception):
+    """The operator cannot start or go on; the message says why, and the way out."""
+
+
+class StartError(Ending):
+    pass
+
+
+class ScopeTaken(Ending):
+    pass
+
+
+class LeadershipLost(Ending):
+    pass
+
+
+class WatchFailed(Ending):
     pass
 
 

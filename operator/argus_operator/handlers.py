@@ -45,7 +45,6 @@ def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
 def register(
     queue: WorkQueue,
     children: Children,
-    ailment: Callable[[], str | None],
     service_account_server: str | None,
 ) -> Any:
     """Returns a registry of kopf with all handlers of the operator.
@@ -62,12 +61,6 @@ def register(
         account = kopf.login_with_service_account(**arguments)
         # kopf takes the server's DNS name; a cluster may have no DNS for the operator.
         return account and replace(account, server=service_account_server)
-
-    @kopf.on.probe(registry=registry, id="health")
-    def health(**_: Any) -> str:
-        if wrong := ailment():
-            raise kopf.PermanentError(wrong)
-        return "well"
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def run_changed(namespace: str | None, name: str, **_: Any) -> None:

@@ -8,30 +8,21 @@ queue's (a copied tracking label would make a Git controller prune it).
 from typing import Any
 
 from argus_contract import names
+from argus_contract.decimals import value_of
 from argus_contract.exit_codes import FATAL, IGNORED
 from argus_contract.launch import (
     Launch,
     LaunchCheckpoint,
     LaunchData,
     LaunchOutput,
+    LaunchPlanning,
     LaunchStorage,
 )
 from argus_contract.pod_spec import PodOverrides
-from argus_contract.spec import ResourceRequirements
 from argus_operator.configuration import Configuration, JsonObject
 from argus_operator.decision import CreateJob
 from argus_operator.pod import build_pod
 from argus_operator.views import RunView
-
-
-def count_gpus(resources: ResourceRequirements) -> int:
-    """Returns how many GPUs a pod with these resources gets, of any vendor."""
-    asked = {**resources.requests, **resources.limits}
-    return sum(
-        int(amount)
-        for name, amount in asked.items()
-        if (name.endswith("/gpu") or "/mig-" in name) and amount.isdigit()
-    )
 
 
 def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> JsonObject:
@@ -39,7 +30,9 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
     labels = {
         names.LABEL_RUN_NAME: run.key.name,
         names.LABEL_RUN_KEY: create.run_key,
-        names.LABEL_COMPONENT: names.COMPONENT_TRAINER,
+        names.LABEL_COMPONENT: names.COMPONENT_PLANNER
+        if create.planning
+        else names.COMPONENT_TRAINER,
     }
     queue = {names.KUEUE_QUEUE_LABEL: create.resolved.queue} if create.resolved.queue else {}
     overrides = create.spec.pod_overrides or PodOverrides()
@@ -64,7 +57,7 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
                 "metadata": metadata,
-                "spec": build_pod(create, configuration.trainer, launch),
+                "spec": build_pod(create, configuration, launch),
             },
         },
     }
@@ -124,7 +117,7 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
         name=run.key.name,
         run_key=create.run_key,
         image=resolved.image,
-        data=LaunchData.model_validate(spec.data.model_dump()),
+        data=LaunchData.model_validate(spec.data.model_dump(exclude={"validation"})),
         model=spec.model,
         training=spec.training,
         storage=storage,
@@ -139,6 +132,16 @@ def _launch(run: RunView, create: CreateJob) -> Launch:
             uri=resolved.output_uri,
             existing_bundle_policy=spec.output.existing_bundle_policy,
         ),
-        gpus=count_gpus(resolved.resources_per_node),
+        gpus=resolved.resources_per_node.num_gpus(),
         progress_deadline_seconds=spec.progress_deadline_seconds,
+        planning=_planning(create) if create.planning else None,
+    )
+
+
+def _planning(create: CreateJob) -> LaunchPlanning:
+    memory = create.resolved.resources_per_node.limits.get("memory")
+    return LaunchPlanning(
+        validation=create.spec.data.validation,
+        # Kubernetes takes 0 for no limit.
+        memory_limit_bytes=(int(value_of(memory)) or None) if memory is not None else None,
     )

@@ -18,7 +18,16 @@ from argus_operator.errors import Refused
 from argus_operator.observed import Observed
 from argus_operator.policies.wake import poll_interval
 from argus_operator.progress import ProgressReader
-from argus_operator.views import Hindrance, JobView, Key, PodView, Raw, RunView, read_time
+from argus_operator.views import (
+    Hindrance,
+    JobView,
+    Key,
+    PodView,
+    Raw,
+    RunView,
+    read_time,
+    read_workload,
+)
 
 PATIENCE = timedelta(seconds=5)
 """What does not start within this time is looked up in the cluster's events."""
@@ -70,6 +79,7 @@ class Observer:
             observed,
             polls=self._reader.polls_of(observed.pods),
             warnings=await self._warnings(job, own, observed),
+            queued=await self._queued(job),
         )
 
     def _forget(self, key: Key) -> None:
@@ -120,6 +130,16 @@ class Observer:
             Hindrance(reason=e.get("reason") or "Unknown", message=e.get("note") or "")
             for e in fresh
         )
+
+    async def _queued(self, job: JobView | None) -> Hindrance | None:
+        """Reads what Kueue says of a Job that it holds back."""
+        if job is None or not job.suspended or not self._configuration.kueue_enabled:
+            return None
+        try:
+            workload = await self._cluster.get_workload_of(job)
+        except Refused:  # no right to read Workloads: the Job's own words must do
+            return None
+        return read_workload(workload) if workload else None
 
 
 def _last_time(event: Raw) -> datetime:

@@ -39,14 +39,37 @@ class Observed:
     now: datetime
     run: RunView
     jobs: tuple[JobView, ...] = ()
-    """Jobs controlled by this very run (by uid), oldest generation first."""
+    """Jobs controlled by this very run (by uid): those that plan, then those that train, oldest
+    generation first."""
     pods: tuple[PodView, ...] = ()
     """Pods labelled with the run's name, oldest first, also of Jobs that are gone."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """By pod uid."""
     warnings: tuple[Hindrance, ...] = ()
     """Newest warning events of the current Job or pod, read when it does not start."""
+    queued: Hindrance | None = None
+    """Why Kueue holds the current Job back, in its words."""
     refusal: Refusal | None = None
     """What came of this reconcile's attempt to create a Job."""
     num_active: int = 1
     """Runs that have not ended: they share the budget of status writes."""
+
+    @property
+    def plannings(self) -> tuple[JobView, ...]:
+        """Jobs that plan."""
+        return tuple(job for job in self.jobs if job.planning)
+
+    @property
+    def trainings(self) -> tuple[JobView, ...]:
+        """Jobs that train."""
+        return tuple(job for job in self.jobs if not job.planning)
+
+    @property
+    def planners(self) -> tuple[PodView, ...]:
+        """Pods that plan, but for those of an earlier resource of the same name."""
+        return tuple(p for p in self.pods if p.planning and p.created >= self.run.created)
+
+    @property
+    def trainers(self) -> tuple[PodView, ...]:
+        """Pods that train, but for those of an earlier resource of the same name."""
+        return tuple(p for p in self.pods if not p.planning and p.created >= self.run.created)

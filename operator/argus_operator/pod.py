@@ -1,14 +1,17 @@
-"""Builds the pod of a trainer. Pure.
+"""Builds the pod of a trainer, or of one that only plans. Pure.
+
+A pod that plans is its run's in all but what it takes: resources and nodes are those of the
+chart, for a GPU and the nodes that have one are what it must not ask for.
 
 What a run may add (`spec.podOverrides`) and what the chart adds to every pod stands beside
 what Argus needs; the hardening of the container is nobody's to change.
 """
 
 from argus_contract import names
-from argus_contract.pod_spec import PodOverrides, PodSecurity
+from argus_contract.pod_spec import PodOverrides, PodSecurity, Scheduling
 from argus_contract.spec import StorageSpec
 from argus_contract.status import Resolved
-from argus_operator.configuration import JsonObject, TrainerPods
+from argus_operator.configuration import Configuration, JsonObject
 from argus_operator.decision import CreateJob
 
 _USER = 65532
@@ -18,17 +21,26 @@ _CA_VOLUME = f"{names.OWN_VOLUME_PREFIX}ca"
 _SCRATCH_VOLUME = f"{names.OWN_VOLUME_PREFIX}scratch"
 
 
-def build_pod(create: CreateJob, trainer: TrainerPods, launch: str) -> JsonObject:
+def build_pod(create: CreateJob, configuration: Configuration, launch: str) -> JsonObject:
     """Returns the pod's spec; `launch` is the JSON that its trainer is told."""
     spec, resolved = create.spec, create.resolved
     overrides = spec.pod_overrides or PodOverrides()
+    trainer, planning = configuration.trainer, configuration.planning
+    resources, scheduling = resolved.resources_per_node, resolved.scheduling
+    if create.planning:
+        resources = planning.resources
+        scheduling = Scheduling(
+            node_selector=planning.node_selector or None,
+            tolerations=scheduling.tolerations,
+            priority_class_name=scheduling.priority_class_name,
+        )
     volumes, mounts = _volumes(resolved.storage)
     container: JsonObject = {
         "name": names.TRAINER_CONTAINER,
         "image": resolved.image,
         "env": _environment(launch, overrides),
         "ports": [{"name": "progress", "containerPort": names.PROGRESS_PORT}],
-        "resources": resolved.resources_per_node.to_wire(),
+        "resources": resources.to_wire(),
         "terminationMessagePath": names.TERMINATION_PATH,
         "terminationMessagePolicy": "File",
         "securityContext": {
@@ -42,6 +54,8 @@ def build_pod(create: CreateJob, trainer: TrainerPods, launch: str) -> JsonObjec
             *(mount.to_wire() for mount in overrides.volume_mounts),
         ],
     }
+    if create.planning:
+        container["args"] = [names.PLAN_ONLY]
     if resolved.image_pull_policy:
         container["imagePullPolicy"] = resolved.image_pull_policy.value
     if overrides.env_from:
@@ -58,13 +72,12 @@ def build_pod(create: CreateJob, trainer: TrainerPods, launch: str) -> JsonObjec
             *trainer.extra_volumes,
             *(volume.to_wire() for volume in overrides.volumes),
         ],
-        **_placement(resolved),
+        **_placement(resolved, scheduling),
     }
 
 
-def _placement(resolved: Resolved) -> JsonObject:
+def _placement(resolved: Resolved, scheduling: Scheduling) -> JsonObject:
     """Returns where the pod may run and as whom; what nobody asked for is left out."""
-    scheduling = resolved.scheduling
     placement: JsonObject = {
         "serviceAccountName": resolved.storage.service_account_name,
         "imagePullSecrets": [secret.to_wire() for secret in resolved.image_pull_secrets],

@@ -1,4 +1,4 @@
-"""Puts the rooms together and runs them until one of them fails or SIGTERM comes.
+"""Puts the rooms together and lets them live until one of them fails or SIGTERM comes.
 
 All state is in the API server and the bucket, so a process that is killed at any moment
 is replaced by one that lists, looks, and goes on.
@@ -6,9 +6,9 @@ is replaced by one that lists, looks, and goes on.
 
 import asyncio
 import contextlib
-import os
 import random
 import time
+import uuid
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,19 +19,25 @@ import aiohttp
 import kopf
 import structlog
 
-from argus_operator import handlers
+from argus_contract.names import SCOPE_LEASE
+from argus_operator import election as elections
+from argus_operator import handlers, scopes
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration, ConfigurationError
-from argus_operator.errors import OperatorError
+from argus_operator.election import Election
+from argus_operator.errors import OperatorError, StartError, WatchFailed
 from argus_operator.events import EventWriter
-from argus_operator.health import ailment
+from argus_operator.health import Health, serve
+from argus_operator.lease import Lease, Terms
+from argus_operator.life import live
 from argus_operator.observe import Observer
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
 from argus_operator.reconcile import Reconciler
 from argus_operator.resync import Resync
+from argus_operator.scopes import Scopes
 from argus_operator.status import StatusWriter
 from argus_operator.workers import work
 
@@ -41,10 +47,6 @@ START_PATIENCE_SECONDS = 60.0
 _log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The operator cannot start; the message says what is missing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What the process is told by its environment."""
@@ -52,9 +54,10 @@ class Surroundings:
     configuration_path: Path
     kubeconfig: str | None
     """None: the pod's service account."""
-    liveness: str | None
-    """Address to answer probes at."""
-    instance: str
+    probes: str | None
+    """host:port to answer probes at."""
+    replica: str
+    """Name of this process: no two that run at a time share it. The pod's name."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Surroundings":
@@ -68,8 +71,8 @@ class Surroundings:
         return cls(
             configuration_path=Path(environment["ARGUS_CONFIG"]),
             kubeconfig=environment.get("KUBECONFIG") or (None if in_cluster else str(default)),
-            liveness=environment.get("ARGUS_LIVENESS"),
-            instance=environment.get("HOSTNAME") or f"argus-operator-{os.getpid()}",
+            probes=environment.get("ARGUS_PROBES"),
+            replica=environment.get("ARGUS_REPLICA") or f"argus-operator-{uuid.uuid4().hex[:8]}",
         )
 
 
@@ -77,10 +80,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def run(surroundings: Surroundings, configuration: Configuration) -> None:
-    """Runs the operator. Raises StartError."""
+def _uptime() -> float:
+    """Returns seconds that count on while the process or the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def run(
+    surroundings: Surroundings, configuration: Configuration, stop: asyncio.Event
+) -> None:
+    """Runs the operator until `stop` is set. Raises an Ending."""
     queue = WorkQueue(time.monotonic, random.Random())
     children = Children()
+    namespaces = configuration.watch_namespaces
     async with contextlib.AsyncExitStack() as stack:
         cluster = await Cluster.connect(surroundings.kubeconfig)
         stack.push_async_callback(cluster.close)
@@ -89,7 +100,8 @@ async def run(surroundings: Surroundings, configuration: Configuration) -> None:
             cluster=cluster,
             children=children,
             queue=queue,
-            namespaces=configuration.watch_namespaces,
+            namespaces=namespaces,
+            clock=time.monotonic,
         )
         reconciler = Reconciler(
             observer=Observer(
@@ -103,36 +115,93 @@ async def run(surroundings: Surroundings, configuration: Configuration) -> None:
                 cluster=cluster, children=children, configuration=configuration, clock=_now
             ),
             status=StatusWriter(cluster, time.monotonic),
-            events=EventWriter(cluster, _now, surroundings.instance),
+            events=EventWriter(cluster, _now, surroundings.replica),
             configuration=configuration,
             clock=_now,
         )
-        await _wait_for_cluster(cluster, resync)
+        election, claims = _leases(cluster, configuration, surroundings.replica)
+        cluster.fence(lambda: min(election.lease.left(), claims.left()))
+        if surroundings.probes:
+            probes = await serve(Health(queue, resync, election), surroundings.probes)
+            stack.push_async_callback(probes.cleanup)
+        if not await _unless(stop, _wait_for_cluster(cluster, resync)):
+            return
         _log.info(
             "operator started",
             cluster=configuration.cluster_name,
-            namespaces=",".join(configuration.watch_namespaces) or "all",
+            namespaces=",".join(namespaces) or "all",
         )
-        await _until_first_end(
-            kopf.operator(
+        await live(
+            election=election,
+            scopes=claims,
+            queue=queue,
+            working=work(queue, reconciler),
+            listing=resync.run(),
+            watching=_watch(
                 registry=handlers.register(
                     queue,
                     children,
-                    ailment=lambda: ailment(queue, resync),
                     service_account_server=None if surroundings.kubeconfig else cluster.server,
                 ),
                 settings=handlers.settings(),
                 # kopf's own way to name itself fails for a user id without a name.
-                identity=cast(Any, surroundings.instance),
+                identity=cast(Any, surroundings.replica),
                 standalone=True,
-                clusterwide=not configuration.watch_namespaces,
-                namespaces=configuration.watch_namespaces,
-                liveness_endpoint=surroundings.liveness,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
             ),
-            work(queue, reconciler),
-            resync.run(),
+            stop=stop,
         )
         _log.info("operator stopped")
+
+
+def _leases(
+    cluster: Cluster, configuration: Configuration, replica: str
+) -> tuple[Election, Scopes]:
+    installation = configuration.installation
+
+    def lease(namespace: str, name: str, holder: str, terms: Terms) -> Lease:
+        return Lease(
+            cluster=cluster,
+            namespace=namespace,
+            name=name,
+            holder=holder,
+            terms=terms,
+            clock=_uptime,
+        )
+
+    own = lease(installation.namespace, installation.name, replica, elections.TERMS)
+    claimed = configuration.watch_namespaces or (installation.namespace,)
+    claims = Scopes(
+        cluster=cluster,
+        installation=str(installation),
+        leases=[lease(ns, SCOPE_LEASE, str(installation), scopes.TERMS) for ns in claimed],
+        serves_all=not configuration.watch_namespaces,
+        clock=_uptime,
+    )
+    return Election(own), claims
+
+
+async def _watch(**arguments: Any) -> None:
+    """Lets kopf watch; it survives much, but not every answer to a watch request."""
+    try:
+        await kopf.operator(**arguments)
+    except Exception as error:
+        raise WatchFailed(f"kopf ended with {type(error).__name__}: {error}") from error
+    raise WatchFailed("kopf ended")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Returns whether the work was done before `stop` was set."""
+    stopping, working = asyncio.create_task(stop.wait()), asyncio.create_task(work)
+    await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.wait([working])
+        return False
+    working.result()
+    return True
 
 
 async def _wait_for_cluster(cluster: Cluster, resync: Resync) -> None:
@@ -149,16 +218,3 @@ async def _wait_for_cluster(cluster: Cluster, resync: Resync) -> None:
         if time.monotonic() > deadline:
             raise StartError(missing)
         await asyncio.sleep(1.0)
-
-
-async def _until_first_end(*parts: Coroutine[None, None, None]) -> None:
-    """Runs parts together; the first that ends, ends all, and its error is raised."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -93,6 +93,9 @@ class Backlog:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
+    def is_worked_on(self) -> bool:
+        return bool(self._working)
+
     def oldest(self, now: float) -> float:
         """Returns for how long the longest waiting due key has been waiting, in seconds."""
         return now - next(iter(self._ready.values())) if self._ready else 0.0
@@ -111,6 +114,24 @@ class WorkQueue:
         self._backlog = Backlog(jitter)
         self._clock = clock
         self._changed = asyncio.Event()
+        self._opened: float | None = None
+        """Since when keys are given out; None: not now."""
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is not None
+
+    def open(self) -> None:
+        """Gives out keys from now on; those that were added before are due at once."""
+        self._opened = self._clock()
+        self._changed.set()
+
+    async def close(self) -> None:
+        """Gives out no more keys; returns when all that were taken are back."""
+        self._opened = None
+        while self._backlog.is_worked_on():
+            self._changed.clear()
+            await self._changed.wait()
 
     def add(self, key: Key) -> None:
         self._backlog.add(key, self._clock())
@@ -123,9 +144,9 @@ class WorkQueue:
 
     async def take(self) -> Key:
         """Waits for a key that is due. The caller must call `done` or `failed`."""
-        while (key := self._backlog.take(self._clock())) is None:
+        while (key := self._take()) is None:
             self._changed.clear()
-            next_wake = self._backlog.next_wake()
+            next_wake = None if self._opened is None else self._backlog.next_wake()
             pause = None if next_wake is None else max(0.0, next_wake - self._clock())
             try:
                 async with asyncio.timeout(pause):
@@ -135,6 +156,9 @@ class WorkQueue:
         if len(self._backlog):
             self._changed.set()
         return key
+
+    def _take(self) -> Key | None:
+        return None if self._opened is None else self._backlog.take(self._clock())
 
     def done(self, key: Key) -> None:
         self._backlog.done(key, self._clock())
@@ -150,5 +174,8 @@ class WorkQueue:
         return self._backlog.failures(key)
 
     def oldest(self) -> float:
-        """Returns for how long the longest waiting due key has been waiting, in seconds."""
-        return self._backlog.oldest(self._clock())
+        """Returns for how long the longest waiting key could have been taken, in seconds."""
+        if self._opened is None:
+            return 0.0
+        now = self._clock()
+        return min(self._backlog.oldest(now), now - self._opened)

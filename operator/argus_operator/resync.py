@@ -6,7 +6,7 @@ missed; two passes in a row with missed news mean that a watch is dead (see `hea
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -32,13 +32,17 @@ class Resync:
         children: Children,
         queue: WorkQueue,
         namespaces: Sequence[str],
+        clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
         self._children = children
         self._queue = queue
         self._namespaces: Sequence[str | None] = namespaces or (None,)
+        self._clock = clock
         self.passes_with_missed_news = 0
         """In a row, up to now."""
+        self.listed_at: float | None = None
+        """When everything was listed last; None: not yet."""
 
     async def fill(self) -> None:
         """The first pass: everything is news. Raises errors of `errors.py`."""
@@ -46,16 +50,26 @@ class Resync:
             for listed in await self._children_of(namespace):
                 self._children.correct(listed, namespace)
             await self._enqueue_runs(namespace)
+        self.listed_at = self._clock()
 
-    async def run(self) -> None:
+    def is_stale(self) -> bool:
+        """Says whether two passes in a row could not list: nothing would be found."""
+        return (
+            self.listed_at is None
+            or self._clock() - self.listed_at > 2 * INTERVAL_SECONDS + GRACE_SECONDS
+        )
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Passes for ever, after the first."""
+        pause = INTERVAL_SECONDS
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await sleep(pause)
             try:
                 await self.check()
+                pause = INTERVAL_SECONDS
             except OperatorError as error:
                 _log.warning("resync failed", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                pause = RETRY_SECONDS
 
     async def check(self, grace: float = GRACE_SECONDS) -> None:
         """One pass: lists, waits for events that are on their way, and compares."""
@@ -69,6 +83,7 @@ class Resync:
                 self._queue.add(key)
             missed += len(news)
             await self._enqueue_runs(namespace)
+        self.listed_at = self._clock()
         self.passes_with_missed_news = self.passes_with_missed_news + 1 if missed else 0
         if missed:
             _log.warning("resync found what no event told", runs=missed)

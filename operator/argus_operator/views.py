@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from argus_contract.names import (
+    ANNOTATION_REFUSED_BY,
+    COMPONENT_PLANNER,
     COPIED_LABELS,
+    LABEL_COMPONENT,
     LABEL_RUN_NAME,
     TRAINER_CONTAINER,
 )
@@ -71,6 +74,8 @@ class ChildView:
     """Uid of the controlling resource: a Job's run, a pod's Job."""
     created: datetime
     deleting: bool = False
+    planning: bool = False
+    """True for a Job that plans on a CPU and trains nothing, and for its pods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,7 @@ class JobView(ChildView):
 
     @property
     def generation(self) -> int:
-        """Number of this Job among those of its run, from 1 (see `run_key.job_name`)."""
+        """Number of this Job among those of its kind and run, from 1 (see `run_key.job_name`)."""
         suffix = self.name.rpartition("-")[2]
         return int(suffix) if suffix.isdigit() else 0
 
@@ -118,7 +123,7 @@ class Hindrance:
 
 @dataclass(frozen=True, kw_only=True)
 class PodView(ChildView):
-    """A trainer pod."""
+    """A pod with a trainer, which trains or plans."""
 
     phase: str = "Pending"
     node: str | None = None
@@ -231,6 +236,10 @@ def run_key_of_child(raw: Raw) -> Key | None:
     return Key(metadata["namespace"], name) if name else None
 
 
+def _is_planning(metadata: Raw) -> bool:
+    return (metadata.get("labels") or {}).get(LABEL_COMPONENT) == COMPONENT_PLANNER
+
+
 def read_job(raw: Raw) -> JobView | None:
     """Reads a Job; None if it carries no label of ours."""
     key = run_key_of_child(raw)
@@ -249,6 +258,7 @@ def read_job(raw: Raw) -> JobView | None:
         owner_uid=_controller_uid(metadata),
         created=_created(metadata),
         deleting="deletionTimestamp" in metadata,
+        planning=_is_planning(metadata),
         suspended=suspended,
         suspended_message=conditions.get("Suspended", {}).get("message") if suspended else None,
         failed=status.get("failed") or 0,
@@ -257,6 +267,16 @@ def read_job(raw: Raw) -> JobView | None:
         end_message=ended.get("message"),
         ended=read_time(status.get("completionTime") or ended.get("lastTransitionTime")),
     )
+
+
+def read_workload(raw: Raw) -> Hindrance | None:
+    """Reads why Kueue holds a Workload back, in its words; None while it says nothing."""
+    conditions = {entry["type"]: entry for entry in (raw.get("status") or {}).get("conditions", ())}
+    # Quota comes first, then admission checks; only the words of the first that is missing count.
+    for kind in ("QuotaReserved", "Admitted"):
+        if hindrance := _hindrance(conditions.get(kind), "False"):
+            return hindrance
+    return None
 
 
 def read_pod(raw: Raw) -> PodView | None:
@@ -280,6 +300,7 @@ def read_pod(raw: Raw) -> PodView | None:
         owner_uid=_controller_uid(metadata),
         created=_created(metadata),
         deleting="deletionTimestamp" in metadata,
+        planning=_is_planning(metadata),
         phase=status.get("phase") or "Pending",
         node=spec.get("nodeName"),
         ip=status.get("podIP"),
@@ -317,4 +338,40 @@ def _read_exit(raw: Raw) -> Exit:
         finished=read_time(raw.get("finishedAt")),
         message=None if report else text,
         report=report,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseView:
+    """A `coordination.k8s.io` Lease."""
+
+    namespace: str
+    name: str
+    resource_version: str
+    holder: str
+    """Empty: nobody's."""
+    duration: float
+    """Seconds after a renewal at which it may be taken."""
+    acquired: str | None
+    renewed: datetime | None
+    transitions: int
+    refused_by: str | None
+    """Who serves what the holder asks for, in the words of `scopes`."""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def read_lease(raw: Raw) -> LeaseView:
+    metadata, spec = raw["metadata"], raw.get("spec") or {}
+    return LeaseView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        resource_version=metadata["resourceVersion"],
+        holder=spec.get("holderIdentity") or "",
+        duration=spec.get("leaseDurationSeconds") or 0,
+        acquired=spec.get("acquireTime"),
+        renewed=read_time(spec.get("renewTime")),
+        transitions=spec.get("leaseTransitions") or 0,
+        refused_by=(metadata.get("annotations") or {}).get(ANNOTATION_REFUSED_BY),
     )

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from argus_contract import layout
 from argus_contract.crd import custom_resource_definition, structural, to_yaml
+from argus_contract.data_spec import ValidationSpec
 from argus_contract.exit_codes import FATAL, IGNORED, ExitCode
 from argus_contract.names import MAX_TERMINATION_BYTES
 from argus_contract.pod_spec import VOLUME_SOURCES
-from argus_contract.progress import ProgressReport, TrainerPhase
-from argus_contract.run_key import canonical, configuration_digest, job_name, run_key
+from argus_contract.progress import MAX_PROBLEMS, ProgressReport, TrainerPhase, Validation
+from argus_contract.run_key import canonical, configuration_digest, job_name, plans, run_key
 from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
 from argus_contract.status import Artifact, Attempt, EndReason, PublishedState
 
@@ -120,6 +121,28 @@ def test_a_run_may_go_on_with_more_or_less_memory(training: dict[str, Any]) -> N
 )
 def test_how_states_are_kept_is_no_part_of_the_identity(how: dict[str, Any]) -> None:
     assert run_key("c", "n", "x", spec(**how)) == run_key("c", "n", "x", spec())
+
+
+@pytest.mark.parametrize("policy", ["Off", "Warn", "Enforce"])
+def test_how_the_data_is_judged_is_no_part_of_the_identity(policy: str) -> None:
+    limits = {} if policy == "Off" else {"minRows": 9, "maxMissingPercent": 0}
+    judged = data(validation={"policy": policy, **limits})
+    assert run_key("c", "n", "x", spec(**judged)) == run_key("c", "n", "x", spec())
+
+
+def test_limits_of_data_that_nobody_judges_are_refused() -> None:
+    with pytest.raises(ValidationError, match="minRows, maxMissingPercent means nothing"):
+        ValidationSpec.model_validate({"policy": "Off", "minRows": 9, "maxMissingPercent": 0})
+
+
+@pytest.mark.parametrize("run", ["edge", "a-plan", "plan-1", "x" * 45])
+def test_a_planning_job_is_told_from_a_training_by_its_name(run: str) -> None:
+    key = run_key("c", "n", run, spec())
+    for generation in (1, 10, 999):
+        planning = job_name(run, key, generation, planning=True)
+        assert plans(planning)
+        assert len(planning) <= 63
+        assert not plans(job_name(run, key, generation))
 
 
 def test_a_configuration_is_the_same_whatever_is_written_out_or_kept_in_memory() -> None:
@@ -309,6 +332,24 @@ def test_a_termination_message_always_fits() -> None:
     assert kept.artifact is not None
     assert kept.artifact.uri == artifact.uri
     assert kept.message == report.message
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f600"])
+def test_a_verdict_of_many_words_fits_into_a_termination_message(letter: str) -> None:
+    verdict = Validation(summary=letter * 256, problems=(letter * 400,) * MAX_PROBLEMS)
+    report = ProgressReport(
+        run_key="k",
+        phase=TrainerPhase.ENDED,
+        time=NOW,
+        validation=verdict,
+        message=letter * 1024,
+        end_reason=EndReason.DATA,
+    )
+    text = report.to_termination_message()
+    assert len(text.encode()) <= MAX_TERMINATION_BYTES
+    kept = ProgressReport.model_validate_json(text).validation
+    assert kept is not None
+    assert not kept.passed, "fewer problems, never none"
 
 
 def test_exit_codes_have_one_meaning_each() -> None:

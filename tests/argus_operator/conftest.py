@@ -40,7 +40,7 @@ from argus_operator.views import (
 
 START = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 KEY = Key("team", "edge")
-SPEC = {"data": {"uri": "s3://metrics/edge"}}
+SPEC = {"data": {"uri": "s3://metrics/edge", "validation": {"policy": "Off"}}}
 CONFIGURATION = Configuration.model_validate(
     {
         "clusterName": "test",
@@ -49,7 +49,7 @@ CONFIGURATION = Configuration.model_validate(
             "checkpointUri": "s3://bucket/checkpoints",
             "outputUri": "s3://bucket/models",
             "storage": {"endpoint": "http://s3:9000", "secretRef": {"name": "keys"}},
-            "resourcesPerNode": {"limits": {"nvidia.com/gpu": "2"}, "requests": {"cpu": "4"}},
+            "resourcesPerNode": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "4"}},
         },
     }
 )
@@ -110,6 +110,22 @@ class Scene:
         )
         known = tuple(j for j in self.observed.jobs if j.uid != job.uid)
         self.observed = replace(self.observed, jobs=(*known, replace(job, **changes)))
+        return self
+
+    def planning(self, generation: int = 1, **changes: Any) -> "Scene":
+        """A Job that plans; its pods are those with owner_uid plan-1 and planning=True."""
+        job = JobView(
+            key=KEY,
+            name=job_name(KEY.name, RUN_KEY, generation, planning=True),
+            uid=f"plan-{generation}",
+            resource_version=1,
+            owner_uid="run-uid",
+            created=START + timedelta(seconds=1),
+            planning=True,
+        )
+        others = [j for j in self.observed.jobs if j.uid != job.uid]
+        jobs = sorted((*others, replace(job, **changes)), key=lambda j: not j.planning)
+        self.observed = replace(self.observed, jobs=tuple(jobs))
         return self
 
     def no_job(self) -> "Scene":

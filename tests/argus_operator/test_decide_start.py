@@ -1,5 +1,6 @@
 """Before a trainer runs: acceptance, the one Job, and why a run waits."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from argus_contract.status import ConditionType, PendingSource, Phase
 from argus_operator.configuration import Configuration, Defaults
 from argus_operator.decision import CreateJob, DeleteJob
 from argus_operator.observed import Refusal
-from argus_operator.views import Hindrance, JobEnd
+from argus_operator.views import Hindrance, JobEnd, read_workload
 
 
 def test_a_new_run_gets_one_job_of_the_first_generation(scene: Any, build: Any) -> None:
@@ -144,6 +145,48 @@ def test_a_queued_run_says_so_until_its_job_is_admitted(scene: Any) -> None:
     assert "team-queue" in queued.pending.message
     admitted = scene.job(suspended=False).decide().status
     assert (admitted.phase, admitted.pending) == (Phase.PENDING, None)
+
+
+def test_what_kueue_says_goes_before_what_the_job_says(scene: Any, conditions: Any) -> None:
+    scene.configuration = scene.configuration.model_copy(update={"kueue_enabled": True})
+    scene.queue("team-queue").job(suspended=True, suspended_message="Job suspended")
+    assert scene.decide().status.pending.message == "Job suspended"
+    said = Hindrance(reason="Pending", message="insufficient unused quota for cpu, 1 more needed")
+    scene.observed = replace(scene.observed, queued=said)
+    decision = scene.decide()
+    assert (decision.status.reason, decision.status.pending.message) == ("Pending", said.message)
+    assert conditions(decision)[ConditionType.ADMITTED] == "False"
+    admitted = scene.job(suspended=False).decide()
+    assert conditions(admitted)[ConditionType.ADMITTED] == "True"
+    assert ConditionType.ADMITTED not in conditions(scene.no_job().decide())
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({}, None),
+        ({"QuotaReserved": ("False", "no quota")}, "no quota"),
+        ({"QuotaReserved": ("True", "reserved"), "Admitted": ("False", "check x")}, "check x"),
+        ({"QuotaReserved": ("True", "reserved"), "Admitted": ("True", "go")}, None),
+        ({"Admitted": ("False", "no reservation"), "QuotaReserved": ("False", "none")}, "none"),
+    ],
+)
+def test_of_a_workload_the_first_thing_that_it_lacks_is_told(said: Any, message: Any) -> None:
+    conditions = [
+        {"type": kind, "status": status, "reason": "R", "message": text}
+        for kind, (status, text) in said.items()
+    ]
+    found = read_workload({"status": {"conditions": conditions}})
+    assert (found.message if found else None) == message
+    assert read_workload({}) is None
+
+
+def test_with_many_runs_in_queues_kueue_is_asked_less_often(scene: Any) -> None:
+    scene.configuration = scene.configuration.model_copy(update={"kueue_enabled": True})
+    scene.queue("q").job(suspended=True)
+    assert scene.decide().wake_at - scene.now == timedelta(seconds=10)
+    scene.observed = replace(scene.observed, num_active=1000)
+    assert scene.decide().wake_at - scene.now == timedelta(seconds=100)
 
 
 def wait_for(reason: str, message: str = "the original text") -> dict[str, Any]:

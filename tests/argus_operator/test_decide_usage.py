@@ -17,15 +17,15 @@ def closed(build: Any, *pods: str) -> Any:
 
 def test_gpus_that_changed_while_suspended_cost_only_from_then_on(scene: Any, build: Any) -> None:
     scene.job().running("a").says("a", build.report(attempts=closed(build, "a"), progress=None))
-    assert scene.store().status.usage.gpu_seconds == 2 * 4
+    assert scene.store().status.usage.gpu_seconds == 4
     scene.spec(suspend=True).no_job().ended("a", code=75, gone=True).store()
-    fewer = {"resourcesPerNode": {"limits": {"nvidia.com/gpu": "1"}}}
+    fewer = {"resourcesPerNode": {"limits": {"cpu": "1"}}}
     scene.spec(suspend=True, **fewer).store()
     scene.spec(**fewer).job(generation=2).running("t", owner_uid="job-2")
     scene.says("t", build.report(attempts=closed(build, "a", "t"), progress=None))
     for _ in range(3):
         usage = scene.store().status.usage
-    assert (usage.training_seconds, usage.gpu_seconds) == (8, 2 * 4 + 1 * 4)
+    assert (usage.training_seconds, usage.gpu_seconds) == (8, 1 * 4 + 0 * 4)
 
 
 def test_what_was_repeated_is_what_the_ledger_says(scene: Any, build: Any) -> None:

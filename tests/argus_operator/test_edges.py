@@ -404,8 +404,8 @@ def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
     jobs: Any = Resource("batch", "v1", "jobs")
     pods: Any = Resource("", "v1", "pods")
     assert selectors.collect(ours) == []
-    assert selectors.collect(jobs) == ["argus.tachyon.dev/component=trainer"]
-    assert selectors.collect(pods) == ["argus.tachyon.dev/component=trainer"]
+    assert selectors.collect(jobs) == ["argus.tachyon.dev/component in (trainer,planner)"]
+    assert selectors.collect(pods) == ["argus.tachyon.dev/component in (trainer,planner)"]
 
 
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:

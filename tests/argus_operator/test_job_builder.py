@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from argus_contract import names
 from argus_contract.launch import Launch
-from argus_contract.spec import ResourceRequirements, ResumePolicy
+from argus_contract.spec import ArgusTrainingJobSpec, ResourceRequirements, ResumePolicy
 from argus_operator.configuration import Configuration, Defaults, TrainerPods
-from argus_operator.job import build_job, count_gpus
+from argus_operator.job import build_job
 
 
 @pytest.fixture
@@ -20,6 +20,12 @@ def job(scene: Any) -> Any:
 
 def make(scene: Any) -> Any:
     (create,) = scene.decide().actions
+    return build_job(scene.observed.run, create, scene.configuration)
+
+
+def make_planning(scene: Any) -> Any:
+    """The Job that plans, of a run whose data is to be judged."""
+    _, create = scene.decide().actions
     return build_job(scene.observed.run, create, scene.configuration)
 
 
@@ -95,6 +101,7 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
         "timeZone": "Europe/Berlin",
         "gaps": {"maxGapSteps": 1},
         "onChange": "Repin",
+        "validation": {"policy": "Off"},
     }
     training = {"epochs": 7, "memoryBudget": "2Gi", "windowStride": 5, "windowsPerEpoch": 99}
     scene.spec(data=data, training=training, progressDeadlineSeconds=900)
@@ -104,12 +111,12 @@ def test_the_trainer_is_told_everything_in_one_document(scene: Any, build: Any) 
     launch = Launch.model_validate_json(told.replace("$$", "$"))
     spec = scene.observed.run.spec
     assert launch.data.uri == uri
-    assert launch.data.model_dump() == spec.data.model_dump()
+    assert launch.data.model_dump() == spec.data.model_dump(exclude={"validation"})
     assert launch.training == spec.training
     assert launch.storage.ca_bundle is None
     assert (launch.namespace, launch.name) == build.key
     assert launch.training.epochs == 7
-    assert launch.gpus == 2
+    assert launch.gpus == 1
     assert launch.progress_deadline_seconds == 900
     assert launch.storage.endpoint == "http://s3:9000"
     assert launch.storage.credentials_directory == names.CREDENTIALS_DIRECTORY
@@ -360,4 +367,85 @@ def test_the_same_run_gives_the_same_job(scene: Any) -> None:
     ],
 )
 def test_gpus_of_every_vendor_are_counted(limits: dict[str, str], gpus: int) -> None:
-    assert count_gpus(ResourceRequirements(limits=limits)) == gpus
+    assert ResourceRequirements(limits=limits).num_gpus() == gpus
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"limits": {"nvidia.com/gpu": "2"}},
+        {"limits": {"nvidia.com/gpu": 2}},
+        {"limits": {"nvidia.com/gpu": "1k"}},
+        {"requests": {"amd.com/gpu": "2"}},
+        {"limits": {"nvidia.com/gpu": "1", "nvidia.com/mig-1g.5gb": "1"}},
+    ],
+)
+def test_more_than_one_gpu_is_refused_of_a_run_and_of_the_chart(resources: Any) -> None:
+    for model, field in ((ArgusTrainingJobSpec, {"data": DATA}), (Defaults, {})):
+        with pytest.raises(ValidationError, match="a run trains on one, ask for 1"):
+            model.model_validate(field | {"resourcesPerNode": resources})
+
+
+DATA = {"uri": "s3://metrics/edge", "validation": {"policy": "Enforce", "minRows": 9}}
+
+
+def test_planning_asks_for_a_little_cpu_and_for_no_gpu_and_not_for_its_nodes(scene: Any) -> None:
+    scheduling = {
+        "nodeSelector": {"accelerator": "h100"},
+        "affinity": {"nodeAffinity": {}},
+        "runtimeClassName": "nvidia",
+        "priorityClassName": "low",
+        "tolerations": [{"key": "batch", "operator": "Exists"}],
+    }
+    resources = {"limits": {"nvidia.com/gpu": "1", "memory": "4Gi"}}
+    job = make_planning(scene.spec(data=DATA, scheduling=scheduling, resourcesPerNode=resources))
+    assert container(job)["resources"] == {
+        "requests": {"cpu": "500m", "memory": "1Gi"},
+        "limits": {"memory": "2Gi"},
+    }
+    pod = job["spec"]["template"]["spec"]
+    assert {"nodeSelector", "affinity", "runtimeClassName"}.isdisjoint(pod)
+    assert pod["priorityClassName"] == "low"
+    assert pod["tolerations"] == scheduling["tolerations"]
+
+
+def test_the_chart_says_what_planning_takes_and_where_it_runs(scene: Any) -> None:
+    planning = {"resources": {"limits": {"memory": "8Gi"}}, "nodeSelector": {"pool": "cpu"}}
+    known = scene.configuration.model_dump(by_alias=True) | {"planning": planning}
+    scene.configuration = Configuration.model_validate(known)
+    job = make_planning(scene.spec(data=DATA))
+    assert container(job)["resources"] == {"limits": {"memory": "8Gi"}, "requests": {}}
+    assert job["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "cpu"}
+
+
+def test_planning_is_told_to_plan_alone_and_what_the_training_may_take(scene: Any) -> None:
+    resources = {"limits": {"nvidia.com/gpu": "1", "memory": "4Gi"}}
+    job = make_planning(scene.spec(data=DATA, resourcesPerNode=resources))
+    assert container(job)["args"] == ["--plan-only"]
+    launch = Launch.model_validate_json(container(job)["env"][0]["value"])
+    assert launch.planning is not None
+    assert launch.planning.memory_limit_bytes == 4 * 2**30
+    assert launch.planning.validation.min_rows == 9
+    assert launch.gpus == 1
+    create, _ = scene.decide().actions
+    training = build_job(scene.observed.run, create.job, scene.configuration)
+    assert "args" not in container(training)
+    told = Launch.model_validate_json(container(training)["env"][0]["value"])
+    assert told == launch.model_copy(update={"planning": None})
+
+
+def test_planning_is_queued_fails_and_is_labelled_as_a_training_is(scene: Any) -> None:
+    scene.spec(data=DATA, podOverrides={"labels": {"team": "edge"}}).queue("gpus")
+    known = scene.configuration.model_dump(by_alias=True) | {"kueueEnabled": True}
+    scene.configuration = Configuration.model_validate(known)
+    job = make_planning(scene)
+    create, _ = scene.decide().actions
+    training = build_job(scene.observed.run, create.job, scene.configuration)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["spec"]["podFailurePolicy"] == training["spec"]["podFailurePolicy"]
+    assert job["spec"]["backoffLimit"] == training["spec"]["backoffLimit"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert labels == training["spec"]["template"]["metadata"]["labels"] | {
+        "argus.tachyon.dev/component": "planner"
+    }
+    assert job["metadata"]["ownerReferences"] == training["metadata"]["ownerReferences"]

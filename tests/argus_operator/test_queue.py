@@ -105,6 +105,7 @@ def test_a_waiting_worker_gets_what_is_added_and_what_becomes_due() -> None:
     async def story() -> list[Key]:
         now = 0.0
         queue = WorkQueue(lambda: now, random.Random(1))
+        queue.open()
         waiting = [asyncio.create_task(queue.take()) for _ in range(3)]
         await asyncio.sleep(0)
         queue.add(A)

@@ -2,15 +2,20 @@
 
 import asyncio
 import random
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
 from argus_operator.children import Children
+from argus_operator.election import Election
 from argus_operator.errors import ApiUnreachable, api_error
-from argus_operator.health import MAX_WAIT_SECONDS, ailment
+from argus_operator.health import MAX_WAIT_SECONDS, Health, serve
 from argus_operator.queue import WorkQueue
-from argus_operator.resync import Resync
+from argus_operator.resync import INTERVAL_SECONDS, RETRY_SECONDS, Resync
 from argus_operator.views import JobView, Key, Listed, PodView
 from argus_operator.workers import work
 
@@ -36,11 +41,18 @@ class Listing:
 
 
 def make_resync(listing: Any, queue: WorkQueue, children: Children) -> Resync:
-    return Resync(cluster=listing, children=children, queue=queue, namespaces=())
+    return Resync(cluster=listing, children=children, queue=queue, namespaces=(), clock=lambda: 0.0)
 
 
 def make_queue() -> WorkQueue:
-    return WorkQueue(lambda: 0.0, random.Random(1))
+    queue = WorkQueue(lambda: 0.0, random.Random(1))
+    queue.open()
+    return queue
+
+
+def make_health(queue: WorkQueue, resync: Resync, leader: str | None = "another-pod") -> Health:
+    lease: Any = SimpleNamespace(other=leader)
+    return Health(queue, resync, Election(lease))
 
 
 async def work_until(reconcile: Any, keys: list[Key], done: asyncio.Event) -> WorkQueue:
@@ -116,29 +128,162 @@ def test_a_start_fills_the_cache_and_names_every_run(scene: Any) -> None:
 def test_watches_that_miss_news_twice_in_a_row_are_dead(scene: Any) -> None:
     listing, queue, children = Listing(), make_queue(), Children()
     resync = make_resync(listing, queue, children)
+    health = make_health(queue, resync)
 
-    async def passes() -> list[str | None]:
+    async def passes() -> list[tuple[bool, str]]:
         found = []
         for version in (1, 2):
             listing.jobs = list(scene.job(resource_version=version).observed.jobs)
             await resync.check(grace=0)
-            found.append(ailment(queue, resync))
+            found.append(health.live())
         await resync.check(grace=0)
-        found.append(ailment(queue, resync))
+        found.append(health.live())
         return found
 
     once, twice, told_in_between = asyncio.run(passes())
-    assert once is None
-    assert "no watch event had told" in (twice or "")
-    assert told_in_between is None
+    assert once == (True, "alive")
+    assert twice == (False, "two listings in a row found changes that no watch event had told")
+    assert told_in_between == (True, "alive")
 
 
 def test_a_quiet_cluster_is_healthy_and_untaken_work_is_not() -> None:
     now = 0.0
     queue = WorkQueue(lambda: now, random.Random(1))
-    resync = make_resync(Listing(), queue, Children())
+    queue.open()
+    health = make_health(queue, make_resync(Listing(), queue, Children()))
     now = 10 * MAX_WAIT_SECONDS
-    assert ailment(queue, resync) is None
+    assert health.live() == (True, "alive")
     queue.add(A)
     now += MAX_WAIT_SECONDS + 1
-    assert "no worker took it" in (ailment(queue, resync) or "")
+    assert health.live() == (False, "a run has been due for 181 s and no worker took it")
+
+
+def test_a_replica_that_stands_by_has_no_untaken_work_and_is_ready() -> None:
+    now = 0.0
+    queue = WorkQueue(lambda: now, random.Random(1))
+    resync = make_resync(Listing(), queue, Children())
+    health = make_health(queue, resync)
+    assert health.started() == (False, "runs, Jobs and pods are not listed yet")
+    assert health.ready() == (False, "runs, Jobs and pods could not be listed")
+    asyncio.run(resync.fill())
+    queue.add(A)
+    now = 10 * MAX_WAIT_SECONDS
+    assert health.started() == (True, "started")
+    assert health.live() == (True, "alive")
+    well, says = health.ready()
+    assert well
+    assert says.startswith("standing by; another-pod leads")
+    assert make_health(queue, resync, leader=None).ready()[0] is False, "nobody leads"
+    queue.open()  # elected: what is due counts from now on
+    assert health.live() == (True, "alive")
+
+
+def test_a_leader_is_ready_once_it_gives_out_work_and_not_while_it_stops() -> None:
+    async def story() -> list[bool]:
+        queue = WorkQueue(lambda: 0.0, random.Random(1))
+        resync = make_resync(Listing(), queue, Children())
+        health = make_health(queue, resync)
+        await resync.fill()
+        health._election.elected.set()
+        answers = [health.ready()[0]]
+        queue.open()
+        answers.append(health.ready()[0])
+        await queue.close()
+        answers.append(health.ready()[0])
+        return answers
+
+    assert asyncio.run(story()) == [False, True, False]
+
+
+def test_listings_that_fail_are_tried_again_soon_and_make_the_replica_unready() -> None:
+    now = 0.0
+    pauses: list[float] = []
+
+    class Failing(Listing):
+        async def list_jobs(self, namespace: str | None) -> Listed:
+            if now > 0:
+                raise ApiUnreachable("no answer")
+            return await super().list_jobs(namespace)
+
+    async def story(resync: Resync, sleep: Any) -> None:
+        await resync.fill()
+        await resync.run(sleep)
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        pauses.append(seconds)
+        now += seconds
+        if len(pauses) == 80:
+            raise asyncio.CancelledError
+
+    queue = make_queue()
+    resync = Resync(
+        cluster=cast(Any, Failing()),
+        children=Children(),
+        queue=queue,
+        namespaces=(),
+        clock=lambda: now,
+    )
+    health = make_health(queue, resync)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(story(resync, pass_time))
+    assert pauses[:3] == [INTERVAL_SECONDS, RETRY_SECONDS, RETRY_SECONDS]
+    assert health.ready() == (False, "runs, Jobs and pods could not be listed")
+    assert health.live() == (True, "alive"), "to start again would not help"
+
+
+def test_probes_are_answered_over_http_and_a_blocked_loop_answers_none() -> None:
+    queue = make_queue()
+    resync = make_resync(Listing(), queue, Children())
+
+    def ask(address: str, path: str, patience: float) -> int | str:
+        try:
+            with urlopen(f"http://{address}{path}", timeout=patience) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+        except TimeoutError:
+            return "no answer"
+
+    async def story() -> list[int | str]:
+        runner = await serve(make_health(queue, resync), "127.0.0.1:0")
+        host, port = runner.addresses[0]
+        address = f"{host}:{port}"
+        answers = [await asyncio.to_thread(ask, address, "/startupz", 5)]
+        await resync.fill()
+        answers += [
+            await asyncio.to_thread(ask, address, path, 5)
+            for path in ("/startupz", "/livez", "/readyz")
+        ]
+        # Asked from another thread, while this one never comes back to its loop.
+        with ThreadPoolExecutor(1) as pool:
+            answers.append(pool.submit(ask, address, "/livez", 0.2).result())
+        await runner.cleanup()
+        return answers
+
+    assert asyncio.run(story()) == [503, 200, 200, 200, "no answer"]
+
+
+def test_a_closed_queue_gives_out_nothing_and_waits_for_what_is_in_hand() -> None:
+    async def story() -> None:
+        queue = WorkQueue(lambda: 0.0, random.Random(1))
+        queue.add(A)
+        taking = asyncio.create_task(queue.take())
+        await asyncio.sleep(0)
+        assert not taking.done(), "not open yet"
+        queue.open()
+        assert await taking == A
+        queue.add(B)
+        closing = asyncio.create_task(queue.close())
+        taking = asyncio.create_task(queue.take())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        queue.done(A)
+        await closing
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not taking.done()
+        taking.cancel()
+
+    asyncio.run(story())

@@ -17,12 +17,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from argus_contract.progress import ProgressReport, TrainerPhase
+from argus_contract.names import COMPONENT_PLANNER, LABEL_COMPONENT
+from argus_contract.progress import ProgressReport, TrainerPhase, Validation
 from argus_contract.status import (
     DISRUPTIVE,
     TERMINAL_PHASES,
     Artifact,
     Attempt,
+    ConditionType,
     Disruptions,
     EndReason,
     Phase,
@@ -33,12 +35,16 @@ from argus_operator.children import Children
 from argus_operator.errors import ApiUnreachable, Conflict, api_error
 from argus_operator.observe import Observer
 from argus_operator.observed import Poll
-from argus_operator.policies.disruption_budget import FRUITLESS
+from argus_operator.policies.disruption_budget import FRUITLESS, TOO_MANY
 from argus_operator.reconcile import Reconciler
 from argus_operator.status import StatusWriter
 from argus_operator.views import Exit, Hindrance, JobEnd, JobView, Listed, PodView, read_status
 
 ARTIFACT = Artifact(uri="s3://bucket/models/x", digest="d", files=(), published=PublishedState.TRUE)
+VERDICTS = {
+    "Passed": Validation(summary="900 rows"),
+    "BelowLimits": Validation(summary="900 rows", problems=("minRows is 1000, there are 900",)),
+}
 LOST_NODE = Hindrance(reason="DeletionByTaintManager", message="node is gone")
 
 
@@ -57,6 +63,9 @@ class World:
     step: int = 0
     durable: int = 0
     published: bool = False
+    finding: str | None = None
+    """What planning will find (a reason of DataValidated); None: the trainer plans."""
+    plan_stands: bool = False
     num_jobs: int = 0
     forced: set[str] = field(default_factory=set)
     """Pods on lost nodes that were deleted by force; each stays while its Job does."""
@@ -95,8 +104,11 @@ class World:
         name = job["metadata"]["name"]
         if name in self.jobs:
             raise api_error(409, "AlreadyExists", name)
+        planning = job["metadata"]["labels"][LABEL_COMPONENT] == COMPONENT_PLANNER
+        assert planning or self.plan_stands or self.finding is None, "a GPU was asked for too early"
         self.num_jobs += 1
         made = JobView(
+            planning=planning,
             key=self.run.key,
             name=name,
             uid=f"job-{self.num_jobs}",
@@ -151,7 +163,8 @@ class World:
             if pod.deleting and pod.uid not in self.forced:
                 continue
             if pod.running and not pod.deleting:
-                pod = self.end(pod, 75, EndReason.PREEMPTED)
+                ends = self.end_planning if pod.planning else self.end
+                pod = ends(pod, 75, EndReason.PREEMPTED)
             self.events.append((False, self.pods.pop(pod.name)))
         for job in [job for job in self.jobs.values() if job.end is None]:
             own = [pod for pod in self.pods.values() if pod.owner_uid == job.uid]
@@ -176,6 +189,7 @@ class World:
                         uid=name,
                         resource_version=0,
                         owner_uid=job.uid,
+                        planning=job.planning,
                         created=self.now,
                         node="node-1",
                         ip="10.0.0.1",
@@ -215,6 +229,30 @@ class World:
         self.close(reason, code)
         return self.leave(pod, code, self.report(TrainerPhase.ENDED))
 
+    def end_planning(self, pod: PodView, code: int, reason: EndReason) -> PodView:
+        """It makes no claim: only its last words say how it ended."""
+        if code == 0:
+            self.plan_stands = True
+        words = self.planning_report(reason)
+        return self.leave(pod, code, words)
+
+    def planning_report(self, end: EndReason | None) -> ProgressReport:
+        found = end is EndReason.COMPLETED
+        known = {} if not self.published else self.report(TrainerPhase.ENDED).model_dump()
+        return ProgressReport.model_validate(
+            {
+                **known,
+                "run_key": self.run.status.run_key,
+                "phase": TrainerPhase.ENDED if end else TrainerPhase.PLANNING,
+                "time": self.now,
+                "already_published": self.published,
+                "validation": VERDICTS[self.finding]
+                if found and self.finding and not self.published
+                else None,
+                "end_reason": end,
+            }
+        )
+
     def leave(self, pod: PodView, code: int, words: ProgressReport | None, **changes: Any) -> Any:
         last = Exit(
             code=code,
@@ -251,7 +289,11 @@ class Reader:
     async def poll(self, pod: PodView, now: datetime, interval: timedelta) -> None:
         found = self.world.pods.get(pod.name)
         if found and found.running:
-            report = self.world.report(TrainerPhase.TRAINING)
+            report = (
+                self.world.planning_report(None)
+                if pod.planning
+                else self.world.report(TrainerPhase.TRAINING)
+            )
             self.polls[pod.uid] = Poll(at=now, report=report, failure=None)
 
     def polls_of(self, pods: tuple[PodView, ...]) -> dict[str, Poll]:
@@ -281,13 +323,27 @@ class Story(RuleBasedStateMachine):
     make_scene: Any = None
     """Set by the test: builds a run that was just applied."""
 
-    @initialize(seed=st.integers(min_value=0, max_value=2**16))
-    def begin(self, seed: int) -> None:
+    @initialize(
+        seed=st.integers(min_value=0, max_value=2**16),
+        finding=st.sampled_from([None, *VERDICTS]),
+        earlier=st.booleans(),
+    )
+    def begin(self, seed: int, finding: str | None, earlier: bool) -> None:
+        """`earlier`: a resource of this name trained and published before, and was deleted."""
         self.chance = random.Random(seed)
         scene = type(self).make_scene()
-        scene.spec(nodeUnreachableSeconds=60)
+        data = {
+            "uri": "s3://metrics/edge",
+            "validation": {"policy": "Warn" if finding else "Off"},
+        }
+        scene.spec(data=data, nodeUnreachableSeconds=60)
         self.configuration = scene.configuration
-        self.world = World(run=scene.observed.run, now=scene.now)
+        self.world = World(run=scene.observed.run, now=scene.now, finding=finding)
+        if earlier and finding:
+            self.world.published = True
+            past = scene.now - timedelta(days=1)
+            self.world.ledger.append(Attempt(number=1, pod="edge-earlier", start=past))
+            self.world.close(EndReason.COMPLETED, 0)
         self.ended: Any = None
         self.restart()
 
@@ -370,7 +426,9 @@ class Story(RuleBasedStateMachine):
         self.world.now += timedelta(seconds=1)
         pod = self.world.live()
         assert pod is not None
-        if not pod.running:
+        if pod.planning:
+            self.planner(pod, what)
+        elif not pod.running:
             self.world.start(pod)
         elif self.world.published or what == "publish":
             self.world.published = True
@@ -387,6 +445,20 @@ class Story(RuleBasedStateMachine):
         else:
             self.world.step += 10
             self.world.durable = self.world.step - 5
+
+    def planner(self, pod: PodView, what: str) -> None:
+        if not pod.running:
+            self.world.set(pod, running=True, ready=True, phase="Running", started=self.world.now)
+        elif what == "evict":
+            self.world.end_planning(pod, 75, EndReason.PREEMPTED)
+        elif what == "lose":
+            self.world.leave(pod, 137, None, disruption=LOST_NODE)
+        elif what == "node":
+            self.world.set(pod, deleting=True, leave_by=self.world.now)
+        elif what == "crash":
+            self.world.end_planning(pod, 1, EndReason.CRASHED)
+        elif what == "publish":
+            self.world.end_planning(pod, 0, EndReason.COMPLETED)
 
     # --- what always holds --------------------------------------------------------------------
 
@@ -430,10 +502,17 @@ class Story(RuleBasedStateMachine):
     def compare(self, status: Any, ledger: list[Attempt]) -> None:
         assert status.phase in TERMINAL_PHASES
         if status.phase is Phase.FAILED:
-            assert status.reason in ("BackoffLimitExceeded", FRUITLESS)
+            assert status.reason in ("BackoffLimitExceeded", FRUITLESS, TOO_MANY)
             assert not any(job.end is None for job in self.world.jobs.values())
             return
         assert status.artifact == ARTIFACT
+        judged = {c.reason for c in status.conditions if c.type is ConditionType.DATA_VALIDATED}
+        if self.world.finding is None:
+            assert judged == set()
+        else:
+            known = {self.world.finding, "ReportLost"}
+            assert judged <= ({"NotJudged", "ReportLost"} if status.start_time is None else known)
+            assert len(judged) == 1
         assert [(a.number, a.pod) for a in status.attempts] == [
             (a.number, a.pod) for a in ledger[-10:]
         ]

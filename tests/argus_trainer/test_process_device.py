@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from argus_trainer.errors import ConfigurationError
-from argus_trainer.process.device import make_fabric, usable_cpus
+from argus_trainer.errors import ConfigurationError, GpuOutOfMemory
+from argus_trainer.process.device import make_fabric, names_its_memory, usable_cpus
 from argus_trainer.process.gpus import check_gpus
 
 ALL = len(os.sched_getaffinity(0))
@@ -39,6 +39,12 @@ def test_a_gpu_that_is_not_visible_is_no_silent_run_on_the_cpu():
     check_gpus(visible)
     with pytest.raises(ConfigurationError, match="driver and device plugin"):
         check_gpus(visible + 1)
+
+
+def test_a_batch_that_the_gpu_cannot_hold_has_a_reason_of_its_own_and_the_way_out():
+    words = "batchSize 512: make the run again with a smaller"
+    with pytest.raises(GpuOutOfMemory, match=words), names_its_memory(512):
+        raise torch.OutOfMemoryError("tried to allocate 9 GiB")
 
 
 @pytest.mark.parametrize(

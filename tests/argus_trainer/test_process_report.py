@@ -75,6 +75,7 @@ def test_every_error_of_the_tree_has_its_word_and_its_code():
         errors.SupersededError: (75, EndReason.SUPERSEDED),
         errors.StorageDenied: (77, EndReason.STORAGE_DENIED),
         errors.ConfigurationError: (78, EndReason.CONFIGURATION),
+        errors.GpuOutOfMemory: (78, EndReason.GPU_OUT_OF_MEMORY),
         ValueError: (CRASH_EXIT_CODE, EndReason.CRASHED),
     }
     for kind, (exit_code, reason) in ends.items():

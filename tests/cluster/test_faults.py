@@ -1,17 +1,32 @@
-"""One fault each while a run trains on a real cluster: it ends with the model of a run left alone.
+"""One fault each on a real cluster: the run ends with the model of a run left alone, or as told.
 
-Three of these are in `make test`; `make faults` runs all of them and prints a table.
+Five of these are in `make test`; `make faults` runs all of them and prints a table.
 """
 
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from cluster.places import PAUSE_IMAGE
-from stage.kubectl import apply, environment
-from stage.node import SLOT, drained, exhaust_memory, node_is_ready, one_slot, urgent_pod
+from stage.install import helm_install
+from stage.kubectl import apply, environment, kubectl
+from stage.kueue import QUEUE_LABEL, Kueue
+from stage.namespaces import no_pods_allowed, pod_security
+from stage.node import (
+    GPU,
+    NODE,
+    SLOT,
+    drained,
+    exhaust_memory,
+    given_up,
+    node_is_ready,
+    one_slot,
+    urgent_pod,
+)
 from stage.parts import cluster_status, crashed, silent
+from stage.results import printed_row, wait_row
 from stage.runs import Run, measured_at, saved_step, step
 from stage.store import Keys, bucket, full, let_in, tenant
 from stage.waiting import until
@@ -20,6 +35,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 OUTAGE_SECONDS = 60
 SEVERAL_SAVES = timedelta(seconds=10)
+NO_QUOTA = "couldn't assign flavors to pod set main: insufficient unused quota for cpu"
+TAKEN = "Preempted to accommodate a workload (UID: 4711) due to prioritization in the queue"
 LONG = {"epochs": 24}
 """Trains for longer than an outage lasts."""
 
@@ -88,6 +105,141 @@ def test_a_trainer_killed_for_its_memory_costs_one_retry_and_no_step(alone, tria
     assert run.jobs()[0]["status"]["failed"] == 1
     assert ended.endings[-1] == "Completed"
     assert ended.status["attempts"][0]["exitCode"] == 137
+
+
+@pytest.mark.faults
+def test_a_node_that_does_not_come_back_is_given_up_and_the_zombie_does_no_harm(alone, trials):
+    """Nobody on it hears that the pod must go; its trainer stays until the kubelet is back."""
+    beside = alone(**LONG)
+    document = trials.document("node-unreachable", training=LONG)
+    document["spec"] |= {"nodeUnreachableSeconds": 10, "terminationGracePeriodSeconds": 10}
+    run = trials.begin_with(document)
+    first = run.running_pod()
+    with crashed("kubelet"), given_up(run.namespace, first):
+        wait_row(run, 60, PHASE="Preempted", REASON="NodeUnreachable", NODE=NODE)
+        assert "node node-1 does not answer" in run.status()["message"]
+        row = wait_row(run, 60, PHASE="Preempted", REASON="Unschedulable")
+        assert row["MODEL"] == ""
+        status = run.status()
+        assert status["pending"]["source"] == "Scheduler"
+        assert "1 node(s) were unschedulable" in status["pending"]["message"]
+        assert status["jobName"].endswith("-2")
+    ended = trials.end(run, beside=beside)
+    assert ended.model == beside.model
+    assert ended.endings[-1] == "Completed"
+    assert ended.endings[0] in ("Lost", "Superseded", "Preempted")
+    assert ended.status["attempts"][-1]["pod"] != first
+
+
+@pytest.mark.faults
+def test_an_image_that_nobody_has_is_named_until_the_deadline_for_the_start(trials):
+    document = trials.document("image-absent")
+    document["spec"] |= {"image": "localhost/never-built:1", "preRunningDeadlineSeconds": 45}
+    run = trials.apply_document(document)
+    status = run.wait(lambda s: s.get("pending", {}).get("source") == "Image", 40)
+    assert "localhost/never-built:1" in status["pending"]["message"]
+    row = printed_row(run)
+    assert row["PHASE"] == "Pending"
+    assert row["REASON"] in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull")
+    ended = trials.end(run)
+    assert ended.printed["PHASE"] == "Failed"
+    assert ended.printed["REASON"] == "PreRunningDeadlineExceeded"
+    assert status["pending"]["message"] in ended.status["message"]
+    assert ended.endings == []
+
+
+def test_a_secret_that_comes_later_is_waited_for_and_named(namespace, alone, trials):
+    beside = alone()
+    run = trials.apply("secret-later", storage={"secretRef": {"name": "later"}})
+    row = wait_row(run, 90, PHASE="Pending", REASON="FailedMount", NODE=NODE)
+    assert row["PROGRESS"] == ""
+    pending = run.status()["pending"]
+    assert pending["source"] == "Pod"
+    assert 'secret "later" not found' in pending["message"]
+    variables = environment()
+    keys = Keys(access=variables["AWS_ACCESS_KEY_ID"], secret=variables["AWS_SECRET_ACCESS_KEY"])
+    keys.put_into(namespace, "later")
+    ended = trials.end(run, beside=beside)
+    assert ended.model == beside.model
+    assert ended.endings == ["Completed"]
+    assert "pending" not in ended.status
+
+
+def test_a_quota_without_room_is_waited_for_in_its_own_words(namespace, alone, trials):
+    beside = alone()
+    with no_pods_allowed(namespace):
+        run = trials.apply("quota-refused")
+        wait_row(run, 90, PHASE="Pending", REASON="FailedCreate")
+        pending = run.status()["pending"]
+        assert pending["source"] == "Quota"
+        assert "exceeded quota: no-pods, requested: pods=1" in pending["message"]
+    ended = trials.end(run, beside=beside)
+    assert ended.model == beside.model
+    assert ended.endings == ["Completed"]
+
+
+@pytest.mark.faults
+def test_a_pod_that_pod_security_refuses_is_named_with_the_rule(namespace, alone, trials):
+    """The pods of this cluster have a hostPath volume, which level baseline forbids."""
+    beside = alone()
+    with pod_security(namespace, "baseline"):
+        run = trials.apply("pod-security-refused")
+        wait_row(run, 90, PHASE="Pending", REASON="FailedCreate")
+        pending = run.status()["pending"]
+        assert pending["source"] == "Pod"
+        assert 'violates PodSecurity "baseline:latest": hostPath volumes' in pending["message"]
+    ended = trials.end(run, beside=beside)
+    assert ended.model == beside.model
+    assert ended.endings == ["Completed"]
+
+
+@pytest.mark.faults
+def test_a_gpu_that_is_granted_and_not_visible_is_no_silent_run_on_the_cpu(trials):
+    with one_slot(GPU):
+        run = trials.apply("gpu-not-visible", resourcesPerNode={"limits": {GPU: "1"}})
+        ended = trials.end(run)
+    assert (ended.printed["PHASE"], ended.printed["REASON"]) == ("Failed", "ConfigurationError")
+    assert "resourcesPerNode asks for 1 GPU and 0 are visible" in ended.status["message"]
+    assert [attempt["exitCode"] for attempt in ended.status["attempts"]] == [78]
+    assert run.jobs()[0]["status"]["failed"] == 1
+
+
+@pytest.mark.faults
+def test_a_run_that_kueue_stops_for_another_goes_on_when_it_may(namespace, alone, trials):
+    """Kueue's writes are played; its Jobs, pods and everything else are real."""
+    beside = alone()
+    with queues() as kueue:
+        document = trials.document("kueue-preempted")
+        document["metadata"]["labels"] = {QUEUE_LABEL: "gpus"}
+        document["spec"]["data"]["validation"] = {"policy": "Off"}
+        run = trials.apply_document(document)
+        row = wait_row(run, 60, PHASE="Queued", QUEUE="gpus", NODE="")
+        job = run.status()["jobName"]
+        kueue.hold(namespace, job, "Pending", NO_QUOTA)
+        wait_row(run, 60, PHASE="Queued", REASON="Pending")
+        assert run.status()["pending"]["message"] == NO_QUOTA
+        kueue.admit(namespace, job)
+        run.wait(lambda s: saved_step(s) and run.running_pod(), 120)
+        kueue.preempt(namespace, job, TAKEN)
+        wait_row(run, 90, PHASE="Preempted", REASON="Pending")
+        assert run.status()["pending"]["message"] == TAKEN
+        kueue.admit(namespace, job)
+        ended = trials.end(run, beside=beside)
+    assert row["REASON"] != "", row
+    assert ended.model == beside.model
+    assert ended.endings == ["Preempted", "Completed"]
+    assert "failed" not in run.jobs()[0]["status"], "a preemption by Kueue consumed a retry"
+
+
+@contextmanager
+def queues():
+    """Argus is told that Kueue runs here, until the end."""
+    with Kueue.installed(kubectl) as kueue:
+        helm_install(kueue=True)
+        try:
+            yield kueue
+        finally:
+            helm_install()
 
 
 @pytest.mark.faults

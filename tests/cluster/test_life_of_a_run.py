@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from stage.kubectl import ROOT, get, kubectl
 from stage.manifests import DATASETS, small_run
 from stage.processes import processes_with
 from stage.results import model_of
-from stage.runs import Run
+from stage.runs import PLANNER, Run
 from stage.trials import Alone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -35,7 +36,9 @@ def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
     namespace: str, small_dataset: str, alone: Alone
 ) -> None:
     calm = alone()
-    rough = Run.apply(namespace, small_run("rough", small_dataset))
+    document = small_run("rough", small_dataset)
+    document["spec"]["data"]["validation"] = {"policy": "Warn", "minServers": 1000}
+    rough = Run.apply(namespace, document)
     rough.wait(lambda s: s.get("checkpoint", {}).get("step", 0) > 0 and rough.running_pod(), 240)
     first = rough.running_pod()
     rough.evict(first)
@@ -53,6 +56,10 @@ def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
     assert rough_status["phase"] == "Succeeded", rough_status
 
     assert model_of(rough_status) == calm.model
+    assert judged(calm.status)[0] == "True"
+    verdict, reason, message = judged(rough_status)
+    assert (verdict, reason) == ("False", "BelowLimits")
+    assert "data.validation.minServers is 1000, and there are 4 servers" in message
     reasons = [attempt["endReason"] for attempt in rough_status["attempts"]]
     assert reasons == ["Preempted", "Lost", "Completed"]
     assert rough_status["attempts"][0]["exitCode"] == 75
@@ -72,6 +79,11 @@ def test_a_run_that_was_preempted_and_killed_is_the_run_that_never_was(
     reapply_the_same_yaml(namespace, Run(namespace, "rough"))
 
 
+def judged(status: dict[str, Any]) -> tuple[str, str, str]:
+    (found,) = [c for c in status["conditions"] if c["type"] == "DataValidated"]
+    return found["status"], found["reason"], found["message"]
+
+
 def reapply_the_same_yaml(namespace: str, run: Run) -> None:
     """The same YAML is the same run: it finds its bundle, or fails if it was told to."""
     document = run.resource()
@@ -83,6 +95,8 @@ def reapply_the_same_yaml(namespace: str, run: Run) -> None:
     again = Run.apply(namespace, document).wait_end(120)
     assert (again["phase"], again["reason"]) == ("Succeeded", "AlreadyPublished")
     assert again["artifact"]["uri"] == bundle
+    assert run.jobs() == [], "a trainer was asked for"
+    assert len(run.jobs(PLANNER)) == 1
     run.delete()
     strict = copy.deepcopy(document)
     strict["spec"]["output"]["existingBundlePolicy"] = "Fail"

@@ -58,6 +58,7 @@ def test_ten_lines_are_enough_and_the_server_fills_the_defaults_of_the_guide(
         "timeZone": "UTC",
         "gaps": {"maxGapSteps": 3, "minObservedPercent": 80},
         "onChange": "Fail",
+        "validation": {"policy": "Warn"},
     }
     assert spec["model"]["encoderLength"] == 288
     assert spec["model"]["predictionLength"] == 96
@@ -89,6 +90,14 @@ def test_every_way_to_read_data_is_taken_as_it_was_written(namespace: str) -> No
         "timeZone": "America/Argentina/Buenos_Aires",
         "gaps": {"maxGapSteps": 0, "minObservedPercent": 100},
         "onChange": "Repin",
+        "validation": {
+            "policy": "Enforce",
+            "minRows": 1,
+            "minServers": 1,
+            "minCoveragePercent": 100,
+            "maxMissingPercent": 0,
+            "maxStalenessSeconds": 3600,
+        },
     }
     training = {
         "mode": "Streaming",
@@ -226,6 +235,16 @@ def tolerate(**fields: Any) -> dict[str, Any]:
         (with_data(gaps={"minObservedPercent": 0}), "spec.data.gaps.minObservedPercent"),
         (with_data(gaps={"maxGapSteps": 1001}), "spec.data.gaps.maxGapSteps"),
         (with_data(onChange="Ignore"), "spec.data.onChange"),
+        (with_data(validation={"policy": "Maybe"}), "spec.data.validation.policy"),
+        (with_data(validation={"minRows": 0}), "spec.data.validation.minRows"),
+        (with_data(validation={"minServers": 0}), "spec.data.validation.minServers"),
+        (with_data(validation={"minCoveragePercent": 101}), "validation.minCoveragePercent"),
+        (with_data(validation={"maxMissingPercent": 100}), "validation.maxMissingPercent"),
+        (with_data(validation={"maxStalenessSeconds": 0}), "validation.maxStalenessSeconds"),
+        (
+            with_data(validation={"policy": "Off", "minRows": 1}),
+            "limits mean nothing with policy Off",
+        ),
         ({"training": {"mode": "Fast"}}, "spec.training.mode"),
         (
             {"training": {"mode": "Standard", "memoryBudget": "1Gi"}},
@@ -244,6 +263,15 @@ def tolerate(**fields: Any) -> dict[str, Any]:
             "exclude each other",
         ),
         ({"resourcesPerNode": {"limits": {"cpu": "much"}}}, "spec.resourcesPerNode.limits"),
+        ({"resourcesPerNode": {"limits": {"nvidia.com/gpu": 2}}}, "a run trains on one, ask for 1"),
+        (
+            {"resourcesPerNode": {"requests": {"amd.com/gpu": "1k"}}},
+            "resourcesPerNode.requests asks for more than one GPU",
+        ),
+        (
+            {"resourcesPerNode": {"limits": {"a.b/gpu": "1", "a.b/mig-1g": "1"}}},
+            "resourcesPerNode.limits asks for more than one GPU",
+        ),
         ({"maxDisruptions": -1}, "spec.maxDisruptions"),
         ({"preRunningDeadlineSeconds": 0}, "spec.preRunningDeadlineSeconds"),
         ({"activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds"),
@@ -320,6 +348,7 @@ def stored(namespace: str) -> Any:
         ({"data": {"window": {"lookbackSeconds": 60}}}, "spec.data"),
         ({"data": {"columns": [{"name": "a", "factor": "100"}]}}, "spec.data"),
         ({"data": {"gaps": {"maxGapSteps": 9}}}, "spec.data"),
+        ({"data": {"validation": {"policy": "Off"}}}, "spec.data"),
         ({"image": "another:image"}, "spec.image"),
         ({"image": None}, "spec.image"),
         ({"runToken": "2"}, "spec.runToken"),
@@ -450,6 +479,9 @@ def test_explain_reads_like_documentation(installed: None) -> None:
     text = kubectl("explain", "argustrainingjobs.spec.data.columns.aggregate")
     assert "how rows of one step become one value" in text
     assert "Median" not in text
+    text = kubectl("explain", "argustrainingjobs.spec.data.validation.minCoveragePercent")
+    assert "have a row, in percent. Default: not" in text
+    assert "Example: 90." in text
     assert "Last" in text
 
 

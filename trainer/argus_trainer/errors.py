@@ -13,6 +13,7 @@
         ObjectExists          70   lost the race of an If-None-Match PUT; always caught
       Preempted               75   SIGTERM was honoured
       ConfigurationError      78   a GPU that is not there, a changed spec
+        GpuOutOfMemory        78   a batch that the GPU cannot hold
       SupersededError         75   a newer claim owns the run
 
 Every message names the field or object, the value, and the way out.
@@ -77,3 +78,7 @@ class SupersededError(ArgusError):
 
 class ConfigurationError(ArgusError):
     exit_code = ExitCode.CONFIGURATION
+
+
+class GpuOutOfMemory(ConfigurationError):
+    """The GPU cannot hold a batch; as it is the same one each time, no retry can help."""

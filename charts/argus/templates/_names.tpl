@@ -39,10 +39,29 @@ app.kubernetes.io/component: operator
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create, patch]
+{{- if .Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
+{{- end }}
+{{- end }}
+
+{{- /* The Lease that says which replica acts, and the one that says which installation serves. */}}
+{{- define "argus.rules-for-leases" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: {{ . | toJson }}
+  verbs: [get, update]
 {{- end }}
 
 {{- /* The operator's configuration file: the model Configuration in configuration.py. */}}
 {{- define "argus.configuration" -}}
+installation:
+  namespace: {{ .Release.Namespace }}
+  name: {{ include "argus.name" . }}
 clusterName: {{ .Values.clusterName | quote }}
 watchNamespaces: {{ .Values.watchNamespaces | toJson }}
 kueueEnabled: {{ .Values.kueue.enabled }}
@@ -72,4 +91,5 @@ defaults:
   queue: {{ . | quote }}
   {{- end }}
 trainer: {{ .Values.trainer | toJson }}
+planning: {{ .Values.planning | toJson }}
 {{- end }}

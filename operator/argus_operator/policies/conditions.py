@@ -5,6 +5,7 @@ Job Current, and no deployment waits hours for a training.
 """
 
 from argus_contract.status import (
+    ArgusTrainingJobStatus,
     Condition,
     ConditionStatus,
     ConditionType,
@@ -15,7 +16,9 @@ from argus_operator.decision import Draft
 from argus_operator.observed import Observed
 from argus_operator.policies.headline import PROGRESS_UNKNOWN
 from argus_operator.policies.suspension import RESUMED, resumed_at
+from argus_operator.policies.validation import verdict
 from argus_operator.policies.waiting import current_pod
+from argus_operator.views import JobView
 
 _Answer = tuple[ConditionStatus, str, str]
 
@@ -37,6 +40,10 @@ def conditions(observed: Observed, draft: Draft) -> Draft:
         ConditionType.COMPLETE: _is(status.phase is Phase.SUCCEEDED, says, "NotComplete"),
         ConditionType.FAILED: _is(failed, says, "NotFailed"),
     }
+    if draft.job and status.resolved and status.resolved.queue:
+        answers[ConditionType.ADMITTED] = _admitted(draft.job, status)
+    if judged := verdict(observed):
+        answers[ConditionType.DATA_VALIDATED] = (judged.status, judged.reason, judged.message)
     if draft.accepted and not draft.over and not draft.halted and draft.job is None:
         answers[ConditionType.RECONCILING] = (ConditionStatus.TRUE, *says)
     if failed or not draft.accepted:
@@ -72,9 +79,17 @@ def _accepted(draft: Draft, says: tuple[str, str]) -> _Answer:
     return ConditionStatus.TRUE, "Accepted", "The spec is valid and every default is known."
 
 
+def _admitted(job: JobView, status: ArgusTrainingJobStatus) -> _Answer:
+    """Says whether Kueue lets the Job run."""
+    if not job.suspended:
+        return ConditionStatus.TRUE, "Admitted", f"Kueue lets Job {job.name} run."
+    waits_for = status.pending.message if status.pending else ""
+    return ConditionStatus.FALSE, status.reason or "Suspended", waits_for
+
+
 def _pods_ready(observed: Observed, draft: Draft) -> _Answer:
     pod = current_pod(observed, draft)
-    if pod and pod.ready:
+    if pod and pod.ready and not pod.planning:
         return ConditionStatus.TRUE, "PodReady", f"Pod {pod.name} runs on {pod.node}."
     return ConditionStatus.FALSE, "NoReadyPod", ""
 

@@ -12,6 +12,7 @@ from argus_operator.observed import Observed
 from argus_operator.policies.ledger import end_reason, last_message, newest_report
 from argus_operator.views import JobEnd, JobView, PodView
 
+DATA_REFUSED = "DataRefused"
 PUBLISHED = "Published"
 ALREADY_PUBLISHED = "AlreadyPublished"
 
@@ -22,6 +23,7 @@ _TELLING = frozenset(
         EndReason.DIVERGED,
         EndReason.STUCK,
         EndReason.CONFIGURATION,
+        EndReason.GPU_OUT_OF_MEMORY,
     }
 )
 """Ends of the last attempt that say more than the Job's own reason."""
@@ -61,13 +63,22 @@ def _fail(observed: Observed, draft: Draft, job: JobView) -> Draft:
     last = pods[-1]
     why = end_reason(last)
     reason = why.value if why in _TELLING else job.end_reason or why.value
-    if last.exit and last.exit.report and last.exit.report.already_published:
+    report = last.exit.report if last.exit else None
+    if report and report.already_published:
         reason = ALREADY_PUBLISHED
+    elif report and report.validation and why is EndReason.DATA:
+        reason = DATA_REFUSED
     return draft.saying(Phase.FAILED, reason, _describe(last, job))
 
 
 def _describe(pod: PodView, job: JobView) -> str:
     said = last_message(pod)
-    ended = f"The trainer ended with exit code {pod.exit.code}" if pod.exit else "The pod ended"
+    who = "The planning pod" if pod.planning else "The trainer"
+    ended = f"{who} ended with exit code {pod.exit.code}" if pod.exit else "The pod ended"
     times = f", after {job.failed} failed attempts" if job.failed > 1 else ""
+    if pod.planning and pod.exit and pod.exit.reason == "OOMKilled":
+        said = (
+            "OOMKilled. Give planning pods more memory (chart value planning.resources), or plan "
+            "in the trainer's pod (data.validation.policy Off)"
+        )
     return f"{ended}{times}: {said}" if said else f"{ended}{times}. See the log of pod {pod.name}."

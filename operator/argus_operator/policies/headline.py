@@ -10,9 +10,10 @@ from argus_contract.progress import TrainerPhase
 from argus_contract.status import DISRUPTIVE, Attempt, EndReason, PendingSource, Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
-from argus_operator.policies.ledger import report_of
+from argus_operator.policies.ledger import end_reason, last_message, report_of
 from argus_operator.policies.suspension import resumed_at
 from argus_operator.policies.unreachable import NODE_UNREACHABLE, is_overdue
+from argus_operator.policies.validation import last_planner
 from argus_operator.policies.waiting import current_pod
 from argus_operator.views import PodView
 
@@ -25,11 +26,13 @@ def headline(observed: Observed, draft: Draft) -> Draft:
     if not draft.accepted or draft.over or draft.halted:
         return draft
     pod = current_pod(observed, draft)
+    planning = draft.job is not None and draft.job.planning
     if pod is None:
-        return _without_pod(observed, draft)
+        return _without_planner(observed, draft) if planning else _without_pod(observed, draft)
+    interrupted = Phase.VALIDATING if planning else Phase.PREEMPTED
     if pod.leave_by and is_overdue(observed, pod):
         return draft.saying(
-            Phase.PREEMPTED,
+            interrupted,
             NODE_UNREACHABLE,
             f"Pod {pod.name} should have been gone at {pod.leave_by:%Y-%m-%dT%H:%M:%SZ}: node "
             f"{pod.node} does not answer. A new pod will go on after "
@@ -39,8 +42,11 @@ def headline(observed: Observed, draft: Draft) -> Draft:
         why = pod.disruption.message if pod.disruption else "it is being deleted"
         reason = pod.disruption.reason if pod.disruption else "PodDeleted"
         return draft.saying(
-            Phase.PREEMPTED, reason, f"Pod {pod.name} must leave: {why}. A new pod will go on."
+            interrupted, reason, f"Pod {pod.name} must leave: {why}. A new pod will go on."
         )
+    if planning:
+        phase = Phase.VALIDATING if pod.running else Phase.PENDING
+        return _unless_pending(draft, phase, "PodStarting", f"Pod {pod.name} starts, to plan.")
     if not pod.running:
         return _starting(observed, draft, pod)
     return _running(observed, draft, pod)
@@ -73,6 +79,18 @@ def _without_pod(observed: Observed, draft: Draft) -> Draft:
         return _unless_pending(draft, Phase.PREEMPTED, last.end_reason.value, sentence)
     sentence = f"Attempt {last.number} {_manner(last)}. It is tried again."
     return _unless_pending(draft, Phase.STARTING, last.end_reason.value, sentence)
+
+
+def _without_planner(observed: Observed, draft: Draft) -> Draft:
+    pod = last_planner(observed, draft.job) if draft.job else None
+    if pod is None:
+        return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
+    reason, said = end_reason(pod), last_message(pod)
+    if reason is EndReason.COMPLETED:
+        return draft.saying(Phase.VALIDATING, "Completed", "Waiting for the Job to complete.")
+    code = pod.exit.code if pod.exit else None
+    ended = f"Planning pod {pod.name} ended with exit code {code}: {said or reason.value}."
+    return _unless_pending(draft, Phase.VALIDATING, reason.value, f"{ended} A new pod will go on.")
 
 
 def _manner(attempt: Attempt) -> str:

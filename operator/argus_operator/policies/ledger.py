@@ -52,8 +52,8 @@ def follow(observed: Observed, draft: Draft) -> Draft:
             }
         )
     attempts, disruptions = _merge(observed, status, report)
-    started = [pod.started for pod in _own_pods(observed) if pod.started]
-    digests = [pod.image_digest for pod in _own_pods(observed) if pod.image_digest]
+    started = [pod.started for pod in observed.trainers if pod.started]
+    digests = [pod.image_digest for pod in observed.trainers if pod.image_digest]
     return draft.with_status(
         **{name: getattr(status, name) for name in ("progress", "metrics", "checkpoint")},
         data=status.data,
@@ -67,8 +67,11 @@ def follow(observed: Observed, draft: Draft) -> Draft:
 
 
 def newest_report(observed: Observed, status: ArgusTrainingJobStatus) -> ProgressReport | None:
-    """Returns the newest word of any trainer of this run that the status does not outrun."""
-    for pod in reversed(_own_pods(observed)):
+    """Returns the newest word of any trainer of this run that the status does not outrun.
+
+    Before there is a trainer it is that of a planner: of the data, or of a bundle that it found.
+    """
+    for pod in (*reversed(observed.trainers), *reversed(observed.planners)):
         report = report_of(observed, pod)
         if report is None or report.run_key != status.run_key:
             continue
@@ -124,11 +127,6 @@ def last_message(pod: PodView) -> str | None:
     return None
 
 
-def _own_pods(observed: Observed) -> tuple[PodView, ...]:
-    """Leaves out pods of an earlier resource of the same name."""
-    return tuple(pod for pod in observed.pods if pod.created >= observed.run.created)
-
-
 def _merge(
     observed: Observed, status: ArgusTrainingJobStatus, report: ProgressReport | None
 ) -> tuple[tuple[Attempt, ...], Disruptions]:
@@ -137,7 +135,7 @@ def _merge(
     else:
         attempts, disruptions = list(status.attempts), status.disruptions or NO_DISRUPTIONS
     closed: list[Attempt] = []
-    for pod in _own_pods(observed):
+    for pod in observed.trainers:
         if pod.exit is None or pod.started is None:
             continue
         place = next((i for i, attempt in enumerate(attempts) if attempt.pod == pod.name), None)

@@ -3,17 +3,22 @@
 A run reads as about a dozen lines: accepted, started, disrupted, resumed, ended.
 """
 
+from argus_contract.run_key import plans
 from argus_contract.status import (
     ArgusTrainingJobStatus,
     ConditionStatus,
     ConditionType,
+    PendingSource,
     Phase,
 )
 from argus_operator.decision import News
 from argus_operator.policies.unreachable import NODE_UNREACHABLE
+from argus_operator.policies.validation import decided
 
 _WARNINGS = frozenset({Phase.PREEMPTED, Phase.FAILED})
-_QUIET = frozenset({Phase.STARTING, Phase.PENDING, Phase.QUEUED, Phase.PUBLISHING})
+_QUIET = frozenset(
+    {Phase.STARTING, Phase.PENDING, Phase.VALIDATING, Phase.QUEUED, Phase.PUBLISHING}
+)
 """Phases that say nothing that another line does not say better."""
 
 
@@ -23,9 +28,14 @@ def news(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> tuple
     if _rejected(after) and (not _rejected(before) or before.reason != after.reason):
         told.append(_headline(after, warning=True))
     told.extend(_job(before, after))
-    if after.pending and (before.pending is None or before.pending.source != after.pending.source):
+    told.extend(_judged(before, after))
+    if _waits_anew(before, after):
         told.append(
-            News(reason=after.reason or "Waiting", message=after.pending.message, warning=True)
+            News(
+                reason=after.reason or "Waiting",
+                message=after.pending.message if after.pending else "",
+                warning=True,
+            )
         )
     if after.reason == NODE_UNREACHABLE != before.reason:
         told.append(_headline(after, warning=True))
@@ -49,12 +59,29 @@ def _headline(status: ArgusTrainingJobStatus, warning: bool = False) -> News:
 def _job(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:
     if after.job_name == before.job_name or after.job_name is None:
         return []
-    if before.job_name is None:
+    if before.job_name is None or plans(before.job_name) > plans(after.job_name):
         return [News(reason="JobCreated", message=f"Made Job {after.job_name}.")]
     if before.phase is Phase.SUSPENDED:
         return [News(reason="Resumed", message=f"Made Job {after.job_name} to go on.")]
     message = f"Job {before.job_name} is gone; made Job {after.job_name} to go on."
     return [News(reason="JobReplaced", message=message, warning=True)]
+
+
+def _waits_anew(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> bool:
+    """Says whether it waits for somebody else than before; reading its data is its own work."""
+    if after.pending is None or after.pending.source is PendingSource.DATA:
+        return False
+    return before.pending is None or before.pending.source != after.pending.source
+
+
+def _judged(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:
+    """What the data is like; of a run that fails for it the end says so."""
+    found = decided(after)
+    if found is None or decided(before) or after.phase is Phase.FAILED:
+        return []
+    if found.status is ConditionStatus.TRUE:
+        return [News(reason="DataValidated", message=found.message)]
+    return [News(reason=found.reason, message=found.message, warning=True)]
 
 
 def _ended_attempts(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:

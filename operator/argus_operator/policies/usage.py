@@ -9,17 +9,19 @@ change while a run is suspended: only what was added since is multiplied by thos
 from collections.abc import Iterable
 from datetime import datetime
 
-from argus_contract.status import ArgusTrainingJobStatus, Attempt, Usage
+from argus_contract.status import ArgusTrainingJobStatus, Attempt, ConditionStatus, Usage
 from argus_operator.decision import Draft
-from argus_operator.job import count_gpus
 from argus_operator.observed import Observed
+from argus_operator.policies.planning import planned_since
 from argus_operator.policies.suspension import resumed_at
+from argus_operator.policies.validation import decided, verdict
 
 
 def account(observed: Observed, draft: Draft) -> Draft:
     before, now = observed.run.status, draft.status
     waited_until = now.start_time or (now.completion_time if draft.over else None)
-    if waited_until is None:
+    queued = _queued(observed, waited_until)
+    if waited_until is None and not queued:
         return draft
     listed = {attempt.number for attempt in now.attempts}
     dropped = [attempt for attempt in before.attempts if attempt.number not in listed]
@@ -28,27 +30,44 @@ def account(observed: Observed, draft: Draft) -> Draft:
     )
     seconds = max(0, earlier) + _seconds(before, dropped) + _seconds(now, now.attempts)
     resources = now.resolved.resources_per_node if now.resolved else None
-    gpus = count_gpus(resources) if resources else 0
+    gpus = resources.num_gpus() if resources else 0
     known = before.usage or Usage(
-        gpu_seconds=0,
-        queued_seconds=_queued(observed, waited_until),
-        training_seconds=0,
-        lost_gpu_seconds=0,
+        gpu_seconds=0, queued_seconds=0, training_seconds=0, lost_gpu_seconds=0
     )
     lost = now.disruptions.lost_gpu_seconds if now.disruptions else 0
     usage = Usage(
         gpu_seconds=known.gpu_seconds + (seconds - known.training_seconds) * gpus,
-        queued_seconds=known.queued_seconds,
+        queued_seconds=queued,
         training_seconds=seconds,
         lost_gpu_seconds=lost,
     )
     return draft.with_status(usage=usage)
 
 
-def _queued(observed: Observed, until: datetime) -> int:
-    """Returns the seconds before the first start in which the run was free to start."""
-    since = resumed_at(observed) or observed.run.created
-    return max(0, int((until - since).total_seconds()))
+def _queued(observed: Observed, until: datetime | None) -> int:
+    """Returns the seconds before the first start in which the run was free to start.
+
+    Planning is no queue. What was waited before it is added when its verdict is first seen, and
+    what was waited since then at the first start: so nothing is lost with the planning pods.
+    """
+    before = observed.run.status
+    known = before.usage.queued_seconds if before.usage else 0
+    if before.start_time:
+        return known
+    free = resumed_at(observed) or observed.run.created
+    if judged := decided(before):
+        return known + _seconds_between(max(free, judged.last_transition_time), until)
+    began = planned_since(observed)
+    found = verdict(observed)
+    if began is None:
+        return known + _seconds_between(free, until)
+    is_judged = found is not None and found.status is not ConditionStatus.UNKNOWN
+    return known + _seconds_between(free, began if is_judged or until else None)
+
+
+def _seconds_between(since: datetime, until: datetime | None) -> int:
+    """Returns 0 as long as the end is not known."""
+    return max(0, int((until - since).total_seconds())) if until else 0
 
 
 def _seconds(status: ArgusTrainingJobStatus, attempts: Iterable[Attempt]) -> int:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from argus_contract.status import Pending, PendingSource, Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
+from argus_operator.policies.ledger import report_of
+from argus_operator.policies.validation import VALIDATING
 from argus_operator.views import Hindrance, PodView
 
 INVALID_IMAGE_NAME = "InvalidImageName"
@@ -78,12 +80,13 @@ def _find(
     if draft.job and draft.job.suspended:
         queue = draft.status.resolved.queue if draft.status.resolved else None
         message = draft.job.suspended_message or f"Waiting for admission by queue {queue or ''!r}."
-        return PendingSource.KUEUE, Hindrance(reason="Suspended", message=message)
+        unsaid = Hindrance(reason="Suspended", message=message)
+        return PendingSource.KUEUE, observed.queued or unsaid
     warning = observed.warnings[0] if observed.warnings else None
     if pod is None:
         return _refusal(warning) if warning else None
     if pod.running:
-        return None
+        return (PendingSource.DATA, _reading(observed, pod)) if pod.planning else None
     if pod.unschedulable and pod.node is None:
         return PendingSource.SCHEDULER, pod.unschedulable
     if pod.waiting and pod.waiting.reason in _IMAGE:
@@ -91,6 +94,13 @@ def _find(
     if pod.waiting and pod.waiting.reason not in _ORDINARY:
         return PendingSource.POD, pod.waiting
     return (PendingSource.POD, warning) if warning else None
+
+
+def _reading(observed: Observed, pod: PodView) -> Hindrance:
+    report = report_of(observed, pod)
+    said = f" {report.message}" if report and report.message else ""
+    message = f"Pod {pod.name} on {pod.node} reads and judges the data.{said}"
+    return Hindrance(reason=VALIDATING, message=message)
 
 
 def _refusal(hindrance: Hindrance) -> tuple[PendingSource, Hindrance]:

@@ -53,5 +53,8 @@ def _pause(observed: Observed, draft: Draft) -> timedelta:
     if pod and pod.running:
         return poll_interval(draft.configuration, pod, observed.now, observed.num_active)
     pending = draft.status.pending
+    if draft.job and draft.job.suspended:
+        # Its end comes as an event; only the reason must be asked for.
+        return max(WAITING_INTERVAL, timedelta(seconds=observed.num_active / WRITES_PER_SECOND))
     long = pending is not None and observed.now - pending.since > LONG_WAIT
     return LONG_WAITING_INTERVAL if long else WAITING_INTERVAL

@@ -27,7 +27,7 @@ def test_a_kill_at_any_single_point_changes_no_bit(new_run, calm, point, kind, s
 
 
 def test_hundreds_of_kills_in_a_row_change_no_bit(new_run, point):
-    epochs = 60
+    epochs = 240  # about two kills an epoch
     undisturbed = new_run("undisturbed", epochs=epochs)
     assert undisturbed.live().ended
     run, dice, kills = new_run("unlucky", epochs=epochs), random.Random(300), 0

@@ -23,8 +23,8 @@ pytestmark = [
 ]
 
 PLANNING = (
-    {"name": "argus_trainer.process.run:make_plan"},
-    {"name": "argus_trainer.process.run:make_statistics"},
+    {"name": "argus_trainer.process.pinning:make_plan"},
+    {"name": "argus_trainer.process.pinning:make_statistics"},
     {"name": "argus_trainer.process.attempt:build_network"},
     # The validation before the first step.
     {"name": "argus_trainer.training.loop:Training._validate"},

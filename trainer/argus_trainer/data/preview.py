@@ -52,10 +52,16 @@ def about_plan(plan: Plan) -> list[str]:
 
 
 def about_counts(
-    plan: Plan, launch: Launch, counts: Counts, *, reading: Reading | None = None
+    plan: Plan,
+    launch: Launch,
+    counts: Counts,
+    *,
+    reading: Reading | None = None,
+    trains_here: bool = True,
 ) -> list[str]:
     """Returns what the data tells; with `reading`, also how long it takes on this machine.
 
+    What a run holds is told where this process `trains_here`: another one may take other memory.
     Raises ConfigurationError where the memory of this machine cannot be told.
     """
     about = "~" if counts.is_estimate else ""
@@ -80,8 +86,9 @@ def about_counts(
         f"memory     {about}{mebibytes(memory.least)} at least, {about}"
         f"{mebibytes(memory.recommended)} recommended for training.memoryBudget; with "
         f"{about}{mebibytes(memory.everything)} each block is read once",
-        f"holds      {_held(launch, counts)}",
     ]
+    if trains_here:
+        lines.append(f"holds      {_held(launch, counts)}")
     if reading:
         rate = reading.bytes_per_second
         first = num_bytes(plan.objects[: plan.split.validation_end]) / rate

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from argus_contract.digests import digest_of
 from argus_contract.launch import LaunchData
-from argus_contract.plan import FeatureStatistics, Plan, Statistics
+from argus_contract.plan import AbsentValues, FeatureStatistics, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.moments import Indices, Moments
 from argus_trainer.data.plan import training_time
-from argus_trainer.data.reasons import Part, some
+from argus_trainer.data.reasons import WITHOUT, Part, some
 from argus_trainer.data.record import ObjectRecord, RecordForm
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.scaling import TargetScaling, feature_statistics
@@ -103,6 +103,8 @@ class _Seen:
         self.rows = 0
         self.rows_of_unseen = 0
         self.oddities: Counter[str] = Counter()
+        self.of_training: Counter[str] = Counter()
+        """The same, of the training part alone."""
 
     def add(
         self, record: ObjectRecord, steps: tuple[int, int], *, is_training: bool, sliced: bool
@@ -117,6 +119,7 @@ class _Seen:
         if not (sliced or record.rows or record.oddities):
             self.oddities["empty"] += 1
         if is_training:
+            self.of_training.update(record.oddities)
             self.rows += record.rows
             self.features = self.features.merged(record.features)
             for scaling, target in zip(self.targets, record.targets, strict=True):
@@ -192,6 +195,7 @@ def _statistics(
         training_blocks=train,
         validation_blocks=validation,
         steps_per_epoch=-(-min(num_windows, most) // training.batch_size),
+        absent=tuple(_absent(seen)),
         notes=(*_notes(seen), *_without_window(servers, has_window)),
     )
 
@@ -200,6 +204,18 @@ def _without_window(servers: tuple[str, ...], has_window: NDArray[np.bool_]) -> 
     without = [name for name, has in zip(servers, has_window, strict=True) if not has]
     if without:
         yield f"{len(without)} servers without one window in training: {some(without)}"
+
+
+def _absent(seen: _Seen) -> Iterable[AbsentValues]:
+    """Yields the metrics that some rows of the training part lack."""
+    for name, count in zip(seen.form.features, seen.features.count, strict=True):
+        if missing := seen.rows - int(count):
+            yield AbsentValues(name=name, absent=missing, rows=seen.rows)
+    # A row without one target does not count, so of targets it is those rows that lack it.
+    all_rows = seen.rows + seen.of_training["without_target"]
+    for name in seen.form.targets:
+        if missing := min(seen.of_training[f"{WITHOUT}{name}"], all_rows):
+            yield AbsentValues(name=name, absent=missing, rows=all_rows)
 
 
 def _notes(seen: _Seen) -> Iterable[str]:

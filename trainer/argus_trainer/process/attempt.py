@@ -5,10 +5,8 @@ final state in the bucket, so an attempt that dies while publishing is repeated 
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import torch
 from lightning.fabric import Fabric
 from pytorch_forecasting import TimeSeriesDataSet
 from pytorch_forecasting.models import TemporalFusionTransformer
@@ -36,7 +34,6 @@ from argus_trainer.data.rules import Rules
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import (
     ArgusError,
-    ConfigurationError,
     Preempted,
     StorageError,
     StorageUnavailable,
@@ -136,8 +133,8 @@ class Attempt:
         claim = self._ledger.claim(resumed=loaded.id if loaded else None)
         threads = _threads_of(loaded)
         self._report.phase(TrainerPhase.TRAINING)
-        with _out_of_memory_named(self._launch):
-            spec = self._launch.training
+        spec = self._launch.training
+        with device.names_its_memory(spec.batch_size):
             fabric = device.make_fabric(
                 gpus=self._launch.gpus, threads=threads, deterministic=spec.deterministic
             )
@@ -404,14 +401,3 @@ def _outcome(state: TrainingState) -> Outcome:
         best_epoch=state.best.epoch + 1 if state.best else None,
         metrics={name: value for name, value in metrics.items() if value is not None},
     )
-
-
-@contextmanager
-def _out_of_memory_named(launch: Launch) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ConfigurationError(
-            f"OutOfMemory: the GPU's memory is too small for training.batchSize "
-            f"{launch.training.batch_size}: use a smaller one ({error})"
-        ) from error

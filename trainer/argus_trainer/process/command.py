@@ -17,7 +17,7 @@ from typer.models import OptionInfo
 
 from argus_contract import names
 from argus_contract.data_spec import OnChange
-from argus_contract.launch import Launch
+from argus_contract.launch import Launch, LaunchPlanning
 from argus_contract.spec import DEFAULT_KEEP_LAST, ResumePolicy, TrainingMode
 from argus_trainer.errors import ArgusError, UsageError
 from argus_trainer.process import reading
@@ -41,28 +41,33 @@ def _training(help_text: str) -> OptionInfo:
     return option
 
 
-def run() -> None:
+def run(
+    plan_only: Annotated[
+        bool, typer.Option(names.PLAN_ONLY, help="Plan, judge the data, and train nothing.")
+    ] = False,
+) -> None:
     """Run what the operator asked for: the entry point of a trainer pod."""
     stop = Stop()
     stop.listen()
     launch = _launch_of(os.environ)
-    from argus_trainer.process.run import run as run_launch
     from argus_trainer.process.surroundings import Surroundings
 
     # The kubelet mounts a file there; outside a pod nobody reads last words.
     termination_path = Path(names.TERMINATION_PATH)
-    raise typer.Exit(
-        run_launch(
-            launch,
-            Surroundings(
-                pod=os.environ.get(names.ENV_POD_NAME) or platform.node(),
-                node=os.environ.get(names.ENV_NODE_NAME),
-                stop=stop,
-                progress_address=("0.0.0.0", names.PROGRESS_PORT),
-                termination_path=termination_path if termination_path.exists() else None,
-            ),
-        )
+    surroundings = Surroundings(
+        pod=os.environ.get(names.ENV_POD_NAME) or platform.node(),
+        node=os.environ.get(names.ENV_NODE_NAME),
+        stop=stop,
+        progress_address=("0.0.0.0", names.PROGRESS_PORT),
+        termination_path=termination_path if termination_path.exists() else None,
     )
+    if plan_only:
+        from argus_trainer.process.preparing import prepare
+
+        raise typer.Exit(prepare(launch, _planning_of(launch), surroundings))
+    from argus_trainer.process.run import run as run_launch
+
+    raise typer.Exit(run_launch(launch, surroundings))
 
 
 def _request(
@@ -299,3 +304,11 @@ def _launch_of(environment: Mapping[str, str]) -> Launch:
             f"{names.ENV_LAUNCH} cannot be read: {problems_of(error)}: use the operator of this "
             "trainer's version"
         ) from error
+
+
+def _planning_of(launch: Launch) -> LaunchPlanning:
+    if launch.planning is None:
+        raise UsageError(
+            f"{names.PLAN_ONLY} needs planning in {names.ENV_LAUNCH}: the operator sets both"
+        )
+    return launch.planning

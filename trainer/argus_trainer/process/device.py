@@ -8,6 +8,8 @@ first one's number, whatever their node has.
 import math
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lightning.fabric import Fabric
 
 from argus_trainer.data.memory import Memory, Shares
 from argus_trainer.data.residence import blocks_fit
+from argus_trainer.errors import GpuOutOfMemory
 
 CGROUP = Path("/sys/fs/cgroup")
 THREADS = "threads"
@@ -68,6 +71,18 @@ def home_of_blocks(device: torch.device, memory: Memory, shares: Shares) -> torc
         if not blocks_fit(memory, shares, free):
             return torch.device("cpu")
     return device
+
+
+@contextmanager
+def names_its_memory(batch_size: int) -> Iterator[None]:
+    """Raises GpuOutOfMemory, with the field to change, where the GPU has no room for a batch."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise GpuOutOfMemory(
+            f"the GPU's memory is too small for training.batchSize {batch_size}: make the run "
+            f"again with a smaller one, or with a smaller model ({error})"
+        ) from error
 
 
 def versions(fabric: Fabric, *, threads: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ from argus_trainer.errors import (
     ConfigurationError,
     DataError,
     DivergedError,
+    GpuOutOfMemory,
     ObjectNotFound,
     Preempted,
     StorageDenied,
@@ -30,6 +31,7 @@ _REASONS: tuple[tuple[type[ArgusError], EndReason], ...] = (
     (ObjectNotFound, EndReason.DATA),
     (DivergedError, EndReason.DIVERGED),
     (StuckError, EndReason.STUCK),
+    (GpuOutOfMemory, EndReason.GPU_OUT_OF_MEMORY),
     (ConfigurationError, EndReason.CONFIGURATION),
     (UsageError, EndReason.CONFIGURATION),
 )

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from argus_contract.model import Model
-from argus_contract.progress import ProgressReport, TrainerPhase
+from argus_contract.progress import ProgressReport, TrainerPhase, Validation
 from argus_contract.status import (
     Artifact,
     Attempt,
@@ -45,6 +45,9 @@ class Report:
 
     def data(self, data: DataStatus) -> None:
         self._put(data=data)
+
+    def validated(self, validation: Validation) -> None:
+        self._put(validation=validation)
 
     def progress(self, progress: Progress, metrics: tuple[Metric, ...]) -> None:
         self._put(progress=progress, metrics=metrics)
