@@ -104,8 +104,6 @@ def live(launch: Launch) -> int:
 
 def serve() -> None:
     """Forks a run for each launch on stdin; says its process id first and its exit code last."""
-    import torch.utils.tensorboard  # noqa: F401
-
     import argus_trainer.process.attempt  # noqa: F401
 
     print(json.dumps({"ready": True}), flush=True)
@@ -210,7 +208,7 @@ def measure_saving(launch: Launch) -> dict[str, float]:
     from argus_trainer.process.surroundings import Surroundings, utc_now
 
     beside = open_store(f"{launch.checkpoint.uri}/beside", launch.storage)
-    claims = Claims(beside, period_seconds=PERIOD_SECONDS)
+    claims = Claims(beside)
     claim = claims.claim(pod="bench", node=None, now=utc_now(), resumed=None)
     steps = Steps(
         beside,

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch.utils.tensorboard  # noqa: F401 - what takes seconds, for all runs
+import tensorboard.summary.writer.record_writer  # noqa: F401 - what takes long, for all runs
 
 import argus_trainer.process.attempt  # noqa: F401 - the same
 from argus_contract.launch import Launch
@@ -37,6 +37,8 @@ class Place:
     """Counts only calls with an argument that holds this text."""
     nth: int = 1
     after: bool = False
+    again: int = 0
+    """A second signal, right after the first."""
     hangs: bool = False
     """The call never returns."""
 
@@ -59,6 +61,8 @@ class Place:
                 os.kill(os.getpid(), self.signal)
                 # The thread that takes signals has this one before the call goes on.
                 stop._asked.wait()
+            if self.again:
+                os.kill(os.getpid(), self.again)
             if self.hangs:
                 threading.Event().wait()
             return result if self.after else original(*arguments, **options)

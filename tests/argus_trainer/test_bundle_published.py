@@ -12,13 +12,9 @@ from argus_contract.digests import wire_bytes
 from argus_contract.layout import published
 from argus_contract.ledger import BundleFile, BundleManifest, PublishedRecord
 from argus_contract.status import PublishedState
-from argus_trainer.bundle.publish import (
-    artifact_of,
-    find_published,
-    mend_current,
-    publish,
-    reserve_name,
-)
+from argus_trainer.bundle.publish import artifact_of, publish, reserve_name
+from argus_trainer.bundle.records import Records, find_published, mend_current, published_runs
+from argus_trainer.bundle.whole import damage_of
 from argus_trainer.errors import DataError, ObjectNotFound
 from argus_trainer.storage.store import Store
 
@@ -153,6 +149,92 @@ def test_a_pruned_bundle_is_still_published(output):
     output.delete([entry.key for entry in output.list_objects("tft_model_a/")])
     assert find_published(output, "one") == record
     assert artifact_of(output, record).files == ()
+
+
+def listed(output: Store, names: str) -> None:
+    """Publishes a model of each run, in this order, each of newer data."""
+    for day, name in enumerate(names, 1):
+        publish(output, written(output, f"bundle-{name}", name, data_ends_on=day), who="ns/r")
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn", b'{"contractVersion": 99}'])
+def test_a_record_that_cannot_be_read_stops_nobody_and_keeps_its_number(output, damage):
+    listed(output, "abc")
+    output.put(published(2), damage)
+    said: list[str] = []
+    assert find_published(output, "a", said.append).number == 1
+    assert len(said) == 1
+    assert said[0].startswith(f"1 published record passed over: {output.uri}/{published(2)}")
+    assert published_runs(output, said.append).keys() == {"a", "c"}
+    record = publish(output, written(output, "bundle-d", "d", data_ends_on=9), who="ns/r")
+    assert (record.number, record.current) == (4, True)
+    assert current(output) == record
+
+
+def test_the_copy_of_the_current_record_stays_where_a_newer_record_cannot_be_read(output):
+    listed(output, "abc")
+    newest = current(output)
+    output.put(published(3), b'{"contractVersion": 99}')
+    mend_current(output)
+    assert current(output) == newest
+    # A number that was skipped is never given again, even at the end of the list.
+    record = publish(output, written(output, "bundle-d", "d", data_ends_on=9), who="ns/r")
+    assert record.number == 4
+
+
+def test_records_are_read_newest_first_and_no_further_than_needed(output, monkeypatch):
+    listed(output, "abcdefghijklmnopqrstuvwxyz")
+    asked: list[str] = []
+    get = output.get
+    monkeypatch.setattr(output, "get", lambda key: (asked.append(key), get(key))[1])
+    assert find_published(output, "z").number == 26
+    assert asked == [published(26)]
+    asked.clear()
+    mend_current(output)
+    assert asked == [published(26), "CURRENT"]
+    asked.clear()
+    assert find_published(output, "w").number == 23
+    assert len(asked) <= 7
+    asked.clear()
+    records = Records(output)
+    assert records.of_run("never") is None
+    assert records.current().number == 26
+    assert len(asked) == 26, "each once"
+
+
+def test_a_published_bundle_is_whole_pruned_or_damaged(output):
+    record = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    assert damage_of(output, record) is None
+    model, manifest = "tft_model_a/model.safetensors", "tft_model_a/MANIFEST.json"
+    good, listing = output.get(model), output.get(manifest)
+    other = BundleManifest.model_validate_json(listing).model_copy(update={"seed": 43})
+    for key, data, said in (
+        (model, b"other", "model.safetensors is damaged"),
+        (model, None, "no such object"),
+        (manifest, None, "no such object"),
+        (manifest, b"torn", "is no JSON"),
+        (manifest, wire_bytes(other), "another one than was published"),
+    ):
+        output.delete([key])
+        if data is not None:
+            output.put(key, data)
+        found = damage_of(output, record)
+        assert found is not None
+        assert said in found
+        output.put(model, good)
+        output.put(manifest, listing)
+    output.delete([model, manifest])
+    assert damage_of(output, record) is None
+
+
+def test_a_bundle_that_was_written_again_with_other_bytes_gets_a_record_of_its_own(output):
+    first = publish(output, written(output, "tft_model_a", "one"), who="ns/run")
+    manifest = BundleManifest.model_validate_json(output.get("tft_model_a/MANIFEST.json"))
+    output.put("tft_model_a/MANIFEST.json", wire_bytes(manifest.model_copy(update={"seed": 43})))
+    second = publish(output, "tft_model_a", who="ns/run")
+    assert (second.number, second.current) == (2, True)
+    assert second.digest != first.digest
+    assert find_published(output, "one") == second == publish(output, "tft_model_a", who="ns/run")
 
 
 def test_finding_a_published_run_needs_no_torch():

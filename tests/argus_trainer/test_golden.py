@@ -17,7 +17,7 @@ from argus_contract import layout, names
 from argus_contract.ledger import BundleManifest, ClaimEnd, Final, PublishedRecord, StepManifest
 from argus_contract.plan import Plan, Statistics
 from argus_contract.status import EndReason
-from argus_trainer.bundle.publish import find_published
+from argus_trainer.bundle.records import find_published
 from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.records import read
 from argus_trainer.upkeep.survey import survey_run

@@ -1,8 +1,10 @@
 """The command line: the same command is the same run, and bad input is one clear line."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -195,9 +197,34 @@ def test_bad_input_is_one_line_and_a_code_of_the_contract(
     assert ended.stderr.count("\n") == 1
 
 
+def test_ctrl_c_while_the_command_is_still_starting_is_one_line(tmp_path):
+    generate(LocalStore(tmp_path / "training"), servers=1, hours=24, seed=1)
+    # A run keeps the signal until it listens; any other command ends as shells expect.
+    for arguments, exit_code, text in (
+        (["train", "--gpus", "0"], 75, "[RUN] Preempted: stopped by a signal"),
+        (["plan"], 130, "argus: stopped by Ctrl-C"),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "argus_trainer", *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process:
+            while "pydantic_core" not in Path(f"/proc/{process.pid}/maps").read_text():
+                pass
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=60)
+        assert (process.returncode, said.count("\n")) == (exit_code, 1), said
+        assert said.startswith(text)
+    assert not (tmp_path / "models").exists()
+
+
 def test_the_command_answers_without_importing_anything_heavy():
     code = (
-        "import sys, argus_trainer.cli\n"
+        "import sys, argus_trainer.commands\n"
         "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 's3fs', 'lightning'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
     )

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from argus_contract.data_spec import Aggregate, ColumnSpec, DataRules, OnChange
 from argus_contract.launch import Launch
 from argus_contract.spec import TrainingMode, TrainingSpec
-from argus_trainer.cli import app
+from argus_trainer.commands import app
 from argus_trainer.errors import UsageError
 from argus_trainer.process.reading import columns_of
 

@@ -1,7 +1,9 @@
 """What is left of a process in the bucket: its log and its curves; and what ends a stuck one."""
 
+import itertools
 import re
-from datetime import UTC, datetime
+import threading
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from argus_contract import layout
 from argus_contract.status import Attempt
+from argus_trainer.checkpoints.signs import last_stamp
 from argus_trainer.errors import StorageUnavailable
+from argus_trainer.process import traces as traces_module
 from argus_trainer.process.curves import POINT_SECONDS, Curves
 from argus_trainer.process.log import MOST_BYTES, Log
 from argus_trainer.process.traces import Traces, with_traces
@@ -45,15 +49,17 @@ def test_the_log_keeps_each_line_with_its_time_and_still_says_it(log, said):
     log.say("one")
     log.say("two")
     assert said == ["one", "two"]
-    assert log.newest() == b"2026-01-31T10:00:00Z one\n2026-01-31T10:00:00Z two\n"
+    assert log.newest() == b"".join(
+        b"2026-01-31T10:00:00Z %b\n" % line for line in (b"one", b"two", b"(up to here)")
+    )
 
 
 def test_the_log_keeps_the_newest_mebibyte(log):
     for number in range(2 * MOST_BYTES // 1000):
         log.say(f"{number:06d} " + "x" * 1000)
     kept = log.newest()
-    assert MOST_BYTES - 2000 < len(kept) <= MOST_BYTES
-    assert kept.endswith(b"x\n")
+    assert MOST_BYTES - 2000 < len(kept) <= MOST_BYTES + 100
+    assert kept.splitlines()[-2].endswith(b"x")
     numbers = [int(n) for n in re.findall(rb"Z (\d{6}) ", kept)]
     assert numbers == list(range(numbers[0], 2 * MOST_BYTES // 1000))
 
@@ -68,19 +74,37 @@ def test_warnings_of_libraries_are_in_the_log(log, said):
     assert b"warning" in log.newest()
 
 
-def test_the_log_of_a_claim_is_uploaded_again_when_it_has_grown(store, log):
+def test_the_log_of_a_claim_ends_with_the_time_of_its_upload(store, said):
+    now = [NOW]
+    log = Log(said.append, lambda: now[0])
     traces = Traces(store, log)
     log.say("one")
     traces.upload(3)
-    assert text_of(store).endswith(" one\n")
-    store.delete([layout.claim_log(3)])
+    now[0] += timedelta(minutes=1)
     traces.upload(3)
-    assert store.list_objects() == [], "nothing new was said"
-    log.say("two")
-    traces.upload_if_due(3)
-    log.say("three")
-    traces.upload_if_due(3)
-    assert text_of(store).splitlines()[-1].endswith(" two"), "the next one is not due yet"
+    assert text_of(store) == "2026-01-31T10:00:00Z one\n2026-01-31T10:01:00Z (up to here)\n"
+    assert last_stamp(store.get(layout.claim_log(3))) == NOW + timedelta(minutes=1)
+
+
+def test_what_is_no_log_has_no_last_time():
+    assert [last_stamp(data) for data in (b"", b"\x00\xff", b"2026 torn\n")] == [None] * 3
+
+
+def test_the_log_is_uploaded_on_and_on_whatever_the_training_does(store, log, monkeypatch):
+    monkeypatch.setattr(traces_module, "BEAT_SECONDS", 0.0)
+    uploads, enough = itertools.count(1), threading.Event()
+    put = store.put
+
+    def counted(key, data):
+        put(key, data)
+        if next(uploads) == 3:
+            enough.set()
+
+    monkeypatch.setattr(store, "put", counted)
+    traces = Traces(store, log)
+    traces.keep(3)
+    assert enough.wait(20)
+    traces.close()
 
 
 def test_a_store_that_takes_no_log_ends_no_run(store, log, said, monkeypatch):

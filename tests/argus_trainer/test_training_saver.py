@@ -180,22 +180,6 @@ def test_the_last_state_waits_for_the_store_as_long_as_is_tolerated(saver, bucke
     assert clock.now == 140 + TOLERANCE
 
 
-def test_what_follows_a_save_happens_once_it_is_durable_and_holds_no_stop_back(bucket):
-    entered, leave = threading.Event(), threading.Event()
-
-    def afterwards():
-        entered.set()
-        leave.wait()
-
-    saver = Saver(bucket.save, durable=None, tolerance_seconds=0, afterwards=afterwards)
-    saver.start(snapshot(1))
-    entered.wait()
-    assert saver.durable is not None
-    assert saver.save_now(snapshot(2)).id.step == 2
-    leave.set()
-    saver.close()
-
-
 @pytest.mark.parametrize(
     ("chunks", "seconds", "cost", "due"),
     [

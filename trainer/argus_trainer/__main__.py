@@ -1,6 +1,6 @@
 """`python -m argus_trainer`: the entry point of the trainer image.
 
-In a pod the signals are kept from the first instant on: the kernel drops a SIGTERM to the
+`main` keeps the signals of a run from the first instant on: the kernel drops a SIGTERM to the
 first process of a container as long as nobody blocks or handles it.
 """
 
@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from argus_trainer.process.stop import block_signals
+from argus_trainer.cli import main
 
 
 def leave(end: SystemExit) -> NoReturn:
@@ -25,10 +25,6 @@ def leave(end: SystemExit) -> NoReturn:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["run"]:
-        block_signals()
-    from argus_trainer.cli import main
-
     try:
         main()
     except SystemExit as end:

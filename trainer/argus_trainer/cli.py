@@ -1,55 +1,49 @@
-"""The command `argus`: generate, import, plan and train, on one machine; checkpoints and gc, for
-what is in a bucket; run, in a pod.
+"""The entry point of `argus`: from a command line to an exit code.
 
-Nothing heavy is imported here: `argus --help` answers at once. Errors are one line on
-stderr, and the exit codes are those of the contract.
+Errors are one line on stderr, and the exit codes are those of the contract. Signals are cared for
+before anything slow is imported: those that a run takes itself wait until it listens, and any
+other command ends at Ctrl-C with 130, as shells expect.
 """
 
 import sys
 
-import typer
-from typer.exceptions import TyperException
-
 from argus_contract.exit_codes import ExitCode
-from argus_trainer.errors import ArgusError
-from argus_trainer.ingest.command import import_
-from argus_trainer.process.command import plan, run, train
-from argus_trainer.simulate.command import generate
-from argus_trainer.upkeep.command import checkpoints, gc
+from argus_trainer.process.stop import FORCED_EXIT_CODE, block_signals
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Train models that predict server metrics.",
-)
-app.command("generate")(generate)
-app.command("import")(import_)
-app.command("plan")(plan)
-app.command("train")(train)
-app.command("checkpoints")(checkpoints)
-app.command("gc")(gc)
-app.command("run")(run)
-
-
-def _sentence(error: TyperException) -> str:
-    """Returns the message with the option and the value, without typer's box."""
-    describe = getattr(error, "format_message", None)
-    return str(describe() if describe else error) or "a command is missing"
+RUNS = frozenset({"run", "train"})
+"""Commands that save their state when they are stopped."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if RUNS.intersection(sys.argv[1:2]):
+        block_signals()
     try:
-        # Otherwise typer prints a box of several lines and ends with 2, which a Job would retry.
-        code = app(standalone_mode=False)
-    except ArgusError as error:
-        print(f"argus: {error}", file=sys.stderr)
-        sys.exit(int(error.exit_code))
-    except TyperException as error:
-        print(f"argus: {_sentence(error)} (see --help)", file=sys.stderr)
-        sys.exit(int(ExitCode.USAGE))
+        code = _code()
+    except KeyboardInterrupt:
+        code = FORCED_EXIT_CODE
+    if code == FORCED_EXIT_CODE:
+        print("argus: stopped by Ctrl-C", file=sys.stderr)
     sys.exit(code)
 
 
-__all__ = ["app", "main"]
+def _code() -> int | None:
+    """Runs the command. Raises KeyboardInterrupt outside of it; typer returns 130 inside."""
+    from typer.exceptions import TyperException
+
+    from argus_trainer.commands import app
+    from argus_trainer.errors import ArgusError
+
+    try:
+        # Otherwise typer prints a box of several lines and ends with 2, which a Job would retry.
+        code: int | None = app(standalone_mode=False)
+    except ArgusError as error:
+        print(f"argus: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except TyperException as error:
+        # Without typer's box: the message, which names the option and the value.
+        describe = getattr(error, "format_message", None)
+        sentence = str(describe() if describe else error) or "a command is missing"
+        print(f"argus: {sentence} (see --help)", file=sys.stderr)
+        return int(ExitCode.USAGE)
+    return code

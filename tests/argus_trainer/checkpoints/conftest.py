@@ -30,7 +30,8 @@ from argus_contract.ledger import BundleFile, BundleManifest, Claim, Final
 from argus_contract.plan import Plan, Split, Statistics, TimeWindow
 from argus_contract.spec import ResumePolicy
 from argus_contract.status import EndReason
-from argus_trainer.bundle.publish import find_published, publish, reserve_name
+from argus_trainer.bundle.publish import publish, reserve_name
+from argus_trainer.bundle.records import find_published
 from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.checkpoints.resume import state_to_resume
 from argus_trainer.checkpoints.run import RunStore
@@ -189,7 +190,7 @@ class Trainer:
         self.keep_last: int = options.get("keep_last", 3)
         self.store = Watched(store_at(f"checkpoints/{RUN_KEY}"), self.fate)
         self.output = Watched(store_at("models"), self.fate)
-        self.claims = Claims(self.store, period_seconds=60)
+        self.claims = Claims(self.store)
         self.claim: Claim | None = None
         self.steps: Steps | None = None
 

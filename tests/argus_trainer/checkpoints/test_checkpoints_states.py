@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import torch
 
+from argus_contract import layout
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim
 from argus_contract.status import EndReason
 from argus_trainer.checkpoints.claims import Claims
+from argus_trainer.checkpoints.signs import STAMP
 from argus_trainer.checkpoints.state import LoadedState, Maker, SnapshotToSave
 from argus_trainer.checkpoints.steps import Steps
 from argus_trainer.checkpoints.verification import Digests
@@ -34,7 +36,7 @@ class Run:
     def __init__(self, store: Store, digests: Digests = DIGESTS, keep_last: int = 3) -> None:
         self.store = store
         self.minute = 0.0
-        self.claims = Claims(store, period_seconds=60)
+        self.claims = Claims(store)
         self.passed_over: list[str] = []
         self.steps = Steps(
             store,
@@ -386,6 +388,12 @@ def test_a_crash_is_no_disruption(process):
     assert (disruptions.count, disruptions.lost_seconds) == (0, 0)
 
 
+def leave_log(run, claim, minute):
+    """Leaves the log that a process uploads every minute."""
+    line = f"{START + timedelta(minutes=minute):{STAMP}} (up to here)\n"
+    run.store.put(layout.claim_log(claim.number), line.encode())
+
+
 def test_a_successor_closes_what_a_killed_trainer_left_open(process):
     killed = process()
     claim = killed.claim("killed")
@@ -396,9 +404,42 @@ def test_a_successor_closes_what_a_killed_trainer_left_open(process):
     successor.claim("successor", resumed=StepId(claim=1, step=10))
     lost, running = successor.claims.attempts()
     assert (lost.end_reason, lost.exit_code, lost.end_step) == (EndReason.LOST, None, 10)
-    assert lost.lost_seconds == 60  # a trainer at work would have saved again by then
+    assert lost.lost_seconds == 60  # its log would have told that it lived longer
+    assert lost.end == START + timedelta(minutes=3)
     assert running.end is None
     assert killed.claims.disruptions(gpus=0).count == 1
+
+
+@pytest.mark.parametrize(
+    ("log_until", "next_start", "lost_seconds"),
+    [
+        (11, 120, 10 * 60),  # a long validation, or an outage that was waited out
+        (11, 11.5, 9 * 60 + 30),  # it cannot have lived on beside its successor
+        (1, 120, 60),  # a log that is older than the newest state says nothing
+    ],
+)
+def test_what_a_killed_trainer_lost_is_known_from_its_last_sign_of_life(
+    process, log_until, next_start, lost_seconds
+):
+    killed = process()
+    claim = killed.claim("killed")
+    killed.minute = 2
+    killed.steps.save(claim, snapshot(10))
+    leave_log(killed, claim, log_until)
+    successor = process()
+    successor.minute = next_start
+    successor.claim()
+    assert successor.claims.attempts()[0].lost_seconds == lost_seconds
+
+
+@pytest.mark.parametrize("log", [b"", b"\x00 torn"])
+def test_a_log_that_cannot_be_read_is_no_sign_of_life(process, log):
+    killed = process()
+    killed.store.put(layout.claim_log(killed.claim().number), log)
+    successor = process()
+    successor.minute = 0.5
+    successor.claim()
+    assert successor.claims.attempts()[0].lost_seconds == 30
 
 
 def test_a_killed_trainer_that_never_saved_lost_at_most_its_lifetime(process):

@@ -11,7 +11,8 @@ import pytest
 from argus_contract import layout
 from argus_contract.layout import StepId
 from argus_contract.status import EndReason
-from argus_trainer.bundle.publish import published_runs
+from argus_trainer.bundle.records import published_runs
+from argus_trainer.errors import ConfigurationError, DataError
 from argus_trainer.upkeep.cleaning import clean
 from argus_trainer.upkeep.removal import removal_order
 from argus_trainer.upkeep.survey import survey, survey_run
@@ -80,6 +81,9 @@ def test_a_state_of_another_plan_or_without_tensors_is_named(tools, store_at):
     first, second = run_of(tools, store_at).states
     assert "belongs to another run: its plan_digest" in first.fault
     assert "plan_digest" in second.fault
+    assert condition_of(run_of(tools, store_at)).startswith("A further attempt ends with 78: ")
+    with pytest.raises(ConfigurationError, match="belongs to another run"):
+        tools.trainer(store_at).begin()
     trainer.store.put(layout.PLAN, trainer.store.get(layout.PLAN)[:-1])
     first, second = run_of(tools, store_at).states
     assert first.fault is None
@@ -105,6 +109,60 @@ def test_each_stage_of_a_run_has_its_sentence(tools, store_at, until, said):
     else:
         trainer.live(2)
     assert condition_of(run_of(tools, store_at)).startswith(said)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize(
+    ("key", "damage", "code", "error"),
+    [
+        (layout.PLAN, None, 78, ConfigurationError),
+        (layout.PLAN, b"torn", 65, DataError),
+        (layout.PLAN, b'{"contractVersion": 99}', 78, ConfigurationError),
+        (layout.STATISTICS, b"torn", 65, DataError),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_told_as_the_trainer_finds_it(
+    tools, store_at, is_over, key, damage, code, error
+):
+    trainer = tools.trainer(store_at)
+    trainer.live(2, until=2)
+    if is_over:
+        trainer.finalize(2)
+    trainer.store.delete([key])
+    if damage:
+        trainer.store.put(key, damage)
+    run = run_of(tools, store_at)
+    assert condition_of(run).startswith(f"A further attempt ends with {code}: ")
+    assert key in condition_of(run)
+    assert run.is_damaged
+    before = keys_of(store_at)
+    with pytest.raises(error) as refused:
+        tools.trainer(store_at).begin()
+    assert condition_of(run).endswith(str(refused.value))
+    assert keys_of(store_at) == before, "nothing is made beside what was lost"
+
+
+def test_statistics_that_are_gone_are_made_again_and_the_state_is_taken(tools, store_at):
+    trainer = tools.trainer(store_at)
+    trainer.live(2, until=2)
+    trainer.store.delete([layout.STATISTICS])
+    run = run_of(tools, store_at)
+    assert condition_of(run) == (
+        "statistics.json is gone: a further attempt makes it again from the pinned objects and "
+        "ends with 78 if it comes out another. If not: A resume takes step 2 of claim 1."
+    )
+    assert tools.trainer(store_at).begin().id == run.resumable.id
+
+
+@pytest.mark.parametrize("lost", ["manifest", "tensors"])
+def test_a_final_state_that_is_gone_ends_every_attempt(tools, store_at, lost):
+    trainer = tools.trainer(store_at)
+    trainer.live(2, until=2)
+    final = trainer.finalize(2)
+    trainer.store.delete([getattr(final.id, lost)])
+    said = condition_of(run_of(tools, store_at))
+    assert said.startswith("A further attempt ends with 65: ")
+    assert final.id.manifest.removesuffix(".json") in said
 
 
 def test_other_objects_are_counted_and_never_taken_for_runs(tools, store_at):

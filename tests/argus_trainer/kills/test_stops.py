@@ -106,6 +106,26 @@ def test_a_main_thread_that_sits_in_a_long_call_is_left_after_its_newest_state_i
     assert "did not answer in time" in end.message
 
 
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGTERM),
+    ],
+)
+def test_a_second_signal_costs_no_step(new_run, processes, point, number, again):
+    run = new_run("hurried")
+    run.live(point("step", 3), "SIGTERM")
+    place = {"name": "argus_trainer.training.loop:Training._loss_of", "nth": 3}
+    # No other save: what was kept is the state of step 3.
+    values = {"argus_trainer.training.pace:MOST_SHARE_OF_TIME": 0.0}
+    code = processes.exit_code(run, at={**place, "signal": number, "again": again}, values=values)
+    assert code == ExitCode.PREEMPTED
+    assert newest_step(run) == 5
+    assert run.ends()[-1].lost_seconds == 0
+
+
 def test_a_stuck_run_ends_itself_with_what_it_has(new_run, processes, point):
     run = new_run("stuck")
     run.live(point("step", 3), "SIGTERM")

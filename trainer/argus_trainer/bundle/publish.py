@@ -1,24 +1,20 @@
-"""The append-only list of published bundles: names, records, and which model is current.
+"""Publishing: a name for the bundle, a record that makes it public.
 
 The record is what makes a bundle public, so the bundle is read back and compared with its
 manifest before. The highest record with `current` true is the current model; a bundle whose
-data ends before the current model's is recorded, but as superseded. Needs no torch: a run
-that was published before finds so in a second.
+data ends before the current model's is recorded, but as superseded. Needs no torch.
 """
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from argus_contract import layout
-from argus_contract.digests import wire_bytes
 from argus_contract.ledger import BundleManifest, BundleReservation, PublishedRecord
 from argus_contract.status import Artifact, PublishedState
-from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
-from argus_trainer.storage.records import parse, read, write_new
+from argus_trainer.bundle.records import Records, mend_current
+from argus_trainer.bundle.whole import read_whole
+from argus_trainer.errors import ObjectExists, ObjectNotFound
+from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store
-
-NUM_READS_AT_ONCE = 16
 
 
 def reserve_name(output: Store, run_key: str, now: datetime) -> str:
@@ -40,15 +36,16 @@ def publish(output: Store, bundle: str, *, who: str) -> PublishedRecord:
     `who` is namespace/name of the run. Raises DataError when the bundle is not what its
     manifest says.
     """
-    manifest, digest = _verified(output, bundle)
+    manifest, digest = read_whole(output, bundle)
+    records = Records(output)
     while True:
-        records = _records(output)
-        record = _of_run(records, manifest.run_key)
-        if record is not None:
+        record = records.of_run(manifest.run_key)
+        # One of other bytes was damaged, and written again by another version.
+        if record is not None and record.digest == digest:
             break
-        current = _current(records)
+        current = records.current()
         record = PublishedRecord(
-            number=max((r.number for r in records), default=0) + 1,
+            number=records.next_number,
             bundle=bundle,
             digest=digest,
             window_end=manifest.window_end,
@@ -59,36 +56,12 @@ def publish(output: Store, bundle: str, *, who: str) -> PublishedRecord:
         try:
             write_new(output, layout.published(record.number), record)
         except ObjectExists:
-            continue  # another run published first; it may be the newer model
+            # Another run published first; it may be the newer model.
+            records.look()
+            continue
         break
     mend_current(output)
     return record
-
-
-def mend_current(output: Store) -> None:
-    """Makes `CURRENT` the copy of the current record, where it is not: whoever published it may
-    have died in between, or a slower publisher written an older one over it."""
-    written: PublishedRecord | None = None
-    while (current := _current(_records(output))) is not None and current != written:
-        wanted = wire_bytes(current)
-        try:
-            found = output.get(layout.CURRENT)
-        except ObjectNotFound:
-            found = b""
-        if found == wanted:
-            return
-        output.put(layout.CURRENT, wanted)
-        written = current
-
-
-def find_published(output: Store, run_key: str) -> PublishedRecord | None:
-    """Returns the record of a run that was published, or None."""
-    return _of_run(_records(output), run_key)
-
-
-def published_runs(output: Store) -> dict[str, PublishedRecord]:
-    """Returns the record of each run that was published, by run key."""
-    return {record.run_key: record for record in reversed(_records(output))}
 
 
 def artifact_of(output: Store, record: PublishedRecord) -> Artifact:
@@ -105,38 +78,3 @@ def artifact_of(output: Store, record: PublishedRecord) -> Artifact:
         files=files,
         published=PublishedState.TRUE if record.current else PublishedState.SUPERSEDED,
     )
-
-
-def _verified(output: Store, bundle: str) -> tuple[BundleManifest, str]:
-    """Returns the manifest of a bundle and its digest after reading every file back."""
-    key = f"{bundle}/{layout.BUNDLE_MANIFEST}"
-    data = output.get(key)
-    manifest = parse(data, f"{output.uri}/{key}", BundleManifest)
-    for file in manifest.files:
-        found = hashlib.sha256(output.get(f"{bundle}/{file.name}")).hexdigest()
-        if found != file.sha256:
-            raise DataError(
-                f"{output.uri}/{bundle}/{file.name} is damaged: its SHA-256 is {found} and the "
-                f"manifest says {file.sha256}; remove {bundle} and let the run publish again"
-            )
-    return manifest, hashlib.sha256(data).hexdigest()
-
-
-def _records(output: Store) -> list[PublishedRecord]:
-    """Returns all records, lowest number first."""
-    keys = [
-        entry.key
-        for entry in output.list_objects(layout.PUBLISHED)
-        if layout.published_number(entry.key) is not None
-    ]
-    with ThreadPoolExecutor(NUM_READS_AT_ONCE) as threads:
-        records = threads.map(lambda key: read(output, key, PublishedRecord), keys)
-        return sorted(records, key=lambda record: record.number)
-
-
-def _of_run(records: list[PublishedRecord], run_key: str) -> PublishedRecord | None:
-    return next((record for record in records if record.run_key == run_key), None)
-
-
-def _current(records: list[PublishedRecord]) -> PublishedRecord | None:
-    return next((record for record in reversed(records) if record.current), None)

@@ -5,24 +5,29 @@ dies in publishing leaves nothing that its successor has to clean up.
 """
 
 import hashlib
+from functools import partial
 
 from argus_contract import layout
+from argus_contract.digests import wire_bytes
 from argus_contract.ledger import BundleFile, BundleManifest
 from argus_trainer.bundle.content import BundleContent
 from argus_trainer.bundle.files import files_of
-from argus_trainer.storage.records import write_new
+from argus_trainer.errors import ObjectExists
 from argus_trainer.storage.store import Store
 
 
-def write_bundle(output: Store, content: BundleContent) -> BundleManifest:
+def write_bundle(output: Store, content: BundleContent, *, mends: bool = False) -> BundleManifest:
     """Writes the bundle of `content` below its name in `output` and returns its manifest.
 
-    Raises ObjectExists when another content stands under that name.
+    With `mends` a file of other bytes is replaced: the bundle was public, and is damaged. At each
+    instant it is damaged still, or whole. Raises ObjectExists when another content stands under
+    that name.
     """
     name = content.plan.bundle_name
     files = files_of(content)
+    put = partial(_put_or_replace, output) if mends else output.put_new
     for file_name, data in files.items():
-        output.put_new(f"{name}/{file_name}", data)
+        put(f"{name}/{file_name}", data)
     manifest = BundleManifest(
         run_key=content.plan.run_key,
         files=tuple(
@@ -36,5 +41,13 @@ def write_bundle(output: Store, content: BundleContent) -> BundleManifest:
         metrics={key: repr(value) for key, value in sorted(content.outcome.metrics.items())},
         versions=content.manifest.versions,
     )
-    write_new(output, f"{name}/{layout.BUNDLE_MANIFEST}", manifest)
+    put(f"{name}/{layout.BUNDLE_MANIFEST}", wire_bytes(manifest))
     return manifest
+
+
+def _put_or_replace(output: Store, key: str, data: bytes) -> None:
+    try:
+        output.put_new(key, data)
+    except ObjectExists:
+        output.delete([key])
+        output.put_new(key, data)

@@ -7,7 +7,7 @@ cannot be read is passed over, and stops no run.
 """
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -17,6 +17,7 @@ from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, ClaimEnd, StepManifest
 from argus_contract.model import Model
 from argus_contract.status import DISRUPTIVE, Attempt, Disruptions, EndReason
+from argus_trainer.checkpoints.signs import BEAT_SECONDS, STAMP, last_stamp
 from argus_trainer.errors import DataError, ObjectExists, ObjectNotFound
 from argus_trainer.storage.records import read, write_new
 from argus_trainer.storage.store import Store, unconditional
@@ -29,15 +30,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Claims:
-    """Claims of the run whose store this is.
+    """Claims of the run whose store this is."""
 
-    `period_seconds` is the longest time that a trainer at work lets pass between two saves; it
-    bounds what a trainer that was killed without a word can have lost.
-    """
-
-    def __init__(self, store: Store, *, period_seconds: int) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._period_seconds = period_seconds
         self._read: dict[str, Model | None] = {}
 
     def claim(self, *, pod: str, node: str | None, now: datetime, resumed: StepId | None) -> Claim:
@@ -137,24 +133,33 @@ class Claims:
     def _close_lost(self, number: int, now: datetime) -> None:
         """Closes the claim of a process that left no word.
 
-        When it died is unknown: after its last sign of life (its claim or its newest state)
-        and before `now`. It trained on for at most one saving period, since it would have
-        saved again. `lost_seconds` is the smaller of the two: the most that can be repeated,
-        and never the time in which a successor waited for a node.
+        When it died is not known: after its last sign of life (its log, its newest state or its
+        claim), and before the next one was due or `now`. What it lost is counted up to the later
+        end: from its newest state, or from its claim when it never saved. So `lost_seconds` is at
+        most a minute too long, and never holds the time in which a successor waited for a node.
+        It is too short only by an outage of the store in which the process died.
         """
         manifest, claim = self._newest_manifest(number), self._claim(number)
-        sign_of_life = manifest.saved_at if manifest else claim.time if claim else now
-        unknown_seconds = max(0, int((now - sign_of_life).total_seconds()))
+        saved_at = manifest.saved_at if manifest else claim.time if claim else now
+        sign_of_life = max(saved_at, self._log_until(number) or saved_at)
+        died_by = min(max(now, sign_of_life), sign_of_life + timedelta(seconds=BEAT_SECONDS))
         self._write_end(
             ClaimEnd(
                 number=number,
                 reason=EndReason.LOST,
-                time=now,
+                time=died_by,
                 last_durable=manifest.id if manifest else None,
-                lost_seconds=min(unknown_seconds, self._period_seconds),
-                message=f"ended without a word after {sign_of_life:%Y-%m-%dT%H:%M:%SZ}",
+                lost_seconds=int((died_by - saved_at).total_seconds()),
+                message=f"ended without a word after {sign_of_life:{STAMP}}",
             )
         )
+
+    def _log_until(self, number: int) -> datetime | None:
+        """Returns the time of the last line that a claim's process left in the bucket."""
+        try:
+            return last_stamp(self._store.get(layout.claim_log(number)))
+        except ObjectNotFound:
+            return None
 
     def _write_end(self, end: ClaimEnd) -> None:
         try:

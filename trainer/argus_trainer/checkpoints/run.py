@@ -5,7 +5,7 @@ winner's. So no caller ever uses what it made itself, only what stands in the bu
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -35,7 +35,17 @@ class RunStore:
         return self._stored(layout.STATISTICS, Statistics)
 
     def plan_or(self, make: Callable[[], Plan]) -> Plan:
-        """Returns the run's plan; calls `make` if there is none yet."""
+        """Returns the run's plan; calls `make` if there is none yet.
+
+        Raises ConfigurationError when there was one: another plan would be no plan of what stands.
+        """
+        plan = self.plan()
+        if plan is not None:
+            return plan
+        lost = lost_plan(self._store.uri, (entry.key for entry in self._store.list_objects()))
+        # Another pod may have planned and gone on since the first look.
+        if lost and self.plan() is None:
+            raise ConfigurationError(lost)
         return self._once(layout.PLAN, Plan, make)
 
     def statistics_or(self, make: Callable[[], Statistics]) -> Statistics:
@@ -45,10 +55,14 @@ class RunStore:
     def digests(self, configuration_digest: str) -> Digests:
         """Returns what states of the run belong to. Plan and statistics must stand."""
         return Digests(
-            plan_digest=self._digest(layout.PLAN),
-            statistics_digest=self._digest(layout.STATISTICS),
+            plan_digest=self.digest(layout.PLAN),
+            statistics_digest=self.digest(layout.STATISTICS),
             configuration_digest=configuration_digest,
         )
+
+    def digest(self, key: str) -> str:
+        """Returns the SHA-256 of an object as it stands."""
+        return hashlib.sha256(self._store.get(key)).hexdigest()
 
     def refuse_changed(self, plan: Plan, configuration_digest: str) -> None:
         """Raises ConfigurationError when the plan was made for another configuration.
@@ -61,9 +75,6 @@ class RunStore:
                 f"configuration (digest {plan.configuration_digest}, now {configuration_digest}): "
                 "undo the change, or start a new run with another runToken"
             )
-
-    def _digest(self, key: str) -> str:
-        return hashlib.sha256(self._store.get(key)).hexdigest()
 
     def _once(self, key: str, kind: type[M], make: Callable[[], M]) -> M:
         stored = self._stored(key, kind)
@@ -79,3 +90,16 @@ class RunStore:
             return read(self._store, key, kind)
         except ObjectNotFound:
             return None
+
+
+def lost_plan(uri: str, keys: Iterable[str]) -> str | None:
+    """Returns the refusal of a run that had a plan and has none; None when all is well."""
+    held = set(keys)
+    left = [key for key in (layout.STATISTICS, layout.FINAL) if key in held]
+    left += [layout.STEPS] if any(key.startswith(layout.STEPS) for key in held) else []
+    if layout.PLAN in held or not left:
+        return None
+    return (
+        f"{uri}/{layout.PLAN} is gone while {' and '.join(left)} of it stand: restore it, delete "
+        f"{uri}/ to begin anew with the data of now, or start a new run with another runToken"
+    )

@@ -26,6 +26,7 @@ from argus_trainer.checkpoints.verification import (
     Digests,
     read_manifest,
     read_tensors,
+    refuse_another,
     refuse_foreign,
 )
 from argus_trainer.errors import (
@@ -164,12 +165,7 @@ class Steps:
 
     def load_final(self, final: Final) -> LoadedState:
         """Returns the final state. Raises DataError or ObjectNotFound if it was damaged."""
-        data = self._store.get(final.id.manifest)
-        if hashlib.sha256(data).hexdigest() != final.manifest_sha256:
-            raise DataError(
-                f"{self._store.uri}/{final.id.manifest} is not the manifest that "
-                f"{layout.FINAL} names: create the run again with another runToken"
-            )
+        refuse_another(final, self._store.get(final.id.manifest), self._store.uri)
         return self._load(final.id)
 
     def remove_all(self) -> None:

@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 
+from argus_contract import layout
 from argus_contract.layout import StepId
-from argus_contract.ledger import StepManifest
-from argus_trainer.errors import ConfigurationError, DataError
+from argus_contract.ledger import Final, StepManifest
+from argus_trainer.errors import ConfigurationError, DataError, ObjectNotFound
 from argus_trainer.storage.records import read
 from argus_trainer.storage.store import Store
 
@@ -49,6 +50,15 @@ def read_tensors(store: Store, manifest: StepManifest) -> bytes:
     return data
 
 
+def refuse_another(final: Final, manifest: bytes, uri: str) -> None:
+    """Raises DataError when `manifest` is not the one that the final record of a run names."""
+    if hashlib.sha256(manifest).hexdigest() != final.manifest_sha256:
+        raise DataError(
+            f"{uri}/{final.id.manifest} is not the manifest that {layout.FINAL} names: create the "
+            "run again with another runToken"
+        )
+
+
 def refuse_foreign(manifest: StepManifest, ours: Digests, address: str) -> None:
     """Raises ConfigurationError for a state of another plan, statistics or configuration."""
     for field in ("plan_digest", "statistics_digest", "configuration_digest"):
@@ -58,3 +68,14 @@ def refuse_foreign(manifest: StepManifest, ours: Digests, address: str) -> None:
                 f"{address} belongs to another run: its {field} is {theirs} and this run's is "
                 f"{wanted}; start a new run with another runToken"
             )
+
+
+def final_state_stands(store: Store) -> bool:
+    """Returns whether the state that `final.json` names can still be read, to its digests."""
+    try:
+        final = read(store, layout.FINAL, Final)
+        refuse_another(final, store.get(final.id.manifest), store.uri)
+        read_tensors(store, read_manifest(store, final.id))
+    except (DataError, ConfigurationError, ObjectNotFound):
+        return False
+    return True

@@ -46,6 +46,7 @@ from argus_trainer.process.ledger import Ledger
 from argus_trainer.process.listeners import Listeners
 from argus_trainer.process.narrator import Narrator
 from argus_trainer.process.report import Report
+from argus_trainer.process.stop import HOW_TO_HURRY
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.process.traces import Traces
 from argus_trainer.storage.records import write_new
@@ -75,10 +76,14 @@ class Attempt:
         output: Store,
         pins: Pins | None,
         traces: Traces,
+        mends_bundle: bool,
         beat: Callable[[], None],
         digests: Digests,
     ) -> None:
-        """`beat` is called after each part of a step."""
+        """`beat` is called after each part of a step.
+
+        `mends_bundle`: the run was published, and its bundle is damaged.
+        """
         self._launch = launch
         self._surroundings = surroundings
         self._stop = surroundings.stop
@@ -90,6 +95,7 @@ class Attempt:
         self._output = output
         self._pins = pins
         self._traces = traces
+        self._mends_bundle = mends_bundle
         self._beat = beat
         self._digests = digests
         self._resumed_inexactly: str | None = None
@@ -258,7 +264,6 @@ class Attempt:
             durable=loaded.manifest if loaded else None,
             tolerance_seconds=self._launch.storage.outage_tolerance_seconds,
             tell=narrator.saving,
-            afterwards=lambda: self._traces.upload_if_due(claim.number),
         )
         checkpoint = self._launch.checkpoint
         pace = Pace(every_chunks=checkpoint.every_chunks, period_seconds=checkpoint.period_seconds)
@@ -289,14 +294,15 @@ class Attempt:
         )
 
     def _save_before_leaving(self, saver: Saver, training: Training, narrator: Narrator) -> None:
+        step = training.state.step
+        self._surroundings.say(f"[CHECKPOINT] Saving step {step} before leaving ({HOW_TO_HURRY})")
         try:
             narrator.saved(saver.save_now(training.snapshot()))
         except (StorageError, Preempted) as error:
             raise StorageUnavailable(
-                f"stopped by a signal, and the state of step {training.state.step} could not be "
-                f"saved: {error}"
+                f"stopped by a signal, and the state of step {step} could not be saved: {error}"
             ) from error
-        self._surroundings.say(f"[CHECKPOINT] Saved at step {training.state.step} before leaving")
+        self._surroundings.say(f"[CHECKPOINT] Saved at step {step} before leaving")
 
     def _dump(self, claim: Claim, error: BatchDiverged, saver: Saver, training: Training) -> None:
         """Leaves what replays the batch: the state before it, and its place. Best effort."""
@@ -356,7 +362,7 @@ class Attempt:
             weights=full_state(network, best),
             reference=reference,
         )
-        write_bundle(self._output, content)
+        write_bundle(self._output, content, mends=self._mends_bundle)
         self._stop.check()
         who = f"{self._launch.namespace}/{self._launch.name}"
         record = publish(self._output, final.bundle_name, who=who)

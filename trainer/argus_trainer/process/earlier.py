@@ -1,13 +1,18 @@
 """What an earlier process of the same run left: a bundle, numbers and lineage, without torch."""
 
+from enum import Enum
+
 from argus_contract import layout
 from argus_contract.launch import Launch
 from argus_contract.ledger import BundleManifest, Final, PublishedRecord
 from argus_contract.spec import ExistingBundlePolicy
 from argus_contract.status import Lineage, Metric
-from argus_trainer.bundle.publish import artifact_of, find_published, mend_current
+from argus_trainer.bundle.publish import artifact_of
+from argus_trainer.bundle.records import find_published, mend_current
+from argus_trainer.bundle.whole import damage_of
 from argus_trainer.checkpoints.claims import Claims
-from argus_trainer.errors import ArgusError, ConfigurationError, ObjectNotFound
+from argus_trainer.checkpoints.verification import final_state_stands
+from argus_trainer.errors import ArgusError, ConfigurationError, DataError, ObjectNotFound
 from argus_trainer.process.banner import decimal
 from argus_trainer.process.report import Report
 from argus_trainer.process.surroundings import Surroundings
@@ -16,21 +21,42 @@ from argus_trainer.storage.records import read
 from argus_trainer.storage.store import Store
 
 
-def finds_bundle(
+class Found(Enum):
+    """What stands of a run's bundle."""
+
+    NOTHING = 0
+    DAMAGED = 1
+    """It was published, and is to be written again."""
+    WHOLE = 2
+    """Or pruned after publication, which is as good."""
+
+
+def find_bundle(
     launch: Launch,
     output: Store,
     run_store: Store,
     claims: Claims,
     report: Report,
     surroundings: Surroundings,
-) -> bool:
+) -> Found:
     """Says whether this very run has published, and reports all that is known of it then.
 
-    Raises ConfigurationError when it has and `output.existingBundlePolicy` is Fail.
+    Raises ConfigurationError when it has and `output.existingBundlePolicy` is Fail, and DataError
+    when its bundle is damaged for good.
     """
-    record = find_published(output, launch.run_key)
+    record = find_published(output, launch.run_key, surroundings.say)
     if record is None:
-        return False
+        return Found.NOTHING
+    if launch.output.existing_bundle_policy is not ExistingBundlePolicy.FAIL and (
+        damage := damage_of(output, record)
+    ):
+        if not final_state_stands(run_store):
+            raise DataError(
+                f"{damage}; the state that it was made of was removed after publication: restore "
+                "the bundle from a copy, or change spec.runToken to train again"
+            )
+        surroundings.say(f"[RUN] {damage}; it is written again from {layout.FINAL}")
+        return Found.DAMAGED
     try:
         mend_current(output)
     except ArgusError as error:
@@ -50,7 +76,7 @@ def finds_bundle(
         f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, "
         + surroundings.wording("change spec.runToken")
     )
-    return True
+    return Found.WHOLE
 
 
 def lineage_of(run_store: Store) -> Lineage | None:

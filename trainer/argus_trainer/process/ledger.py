@@ -4,8 +4,6 @@ The main thread ends an attempt; if it is stuck after a signal, the signal threa
 """
 
 import threading
-from collections.abc import Callable
-from datetime import datetime
 
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim
@@ -14,7 +12,8 @@ from argus_trainer.checkpoints.claims import Claims
 from argus_trainer.errors import ArgusError
 from argus_trainer.process.ends import End
 from argus_trainer.process.report import Report
-from argus_trainer.process.traces import with_traces
+from argus_trainer.process.surroundings import Surroundings
+from argus_trainer.process.traces import Traces, with_traces
 from argus_trainer.storage.store import Store
 
 
@@ -28,19 +27,16 @@ class Ledger:
         *,
         report: Report,
         gpus: int,
-        pod: str,
-        node: str | None,
-        clock: Callable[[], datetime],
-        say: Callable[[str], None],
+        surroundings: Surroundings,
+        traces: Traces,
     ) -> None:
+        """Once there is a claim, `traces` are kept under its number."""
         self.claims = claims
         self._store = store
         self._report = report
         self._gpus = gpus
-        self._pod = pod
-        self._node = node
-        self._clock = clock
-        self._say = say
+        self._surroundings = surroundings
+        self._traces = traces
         self._claim: Claim | None = None
         self._has_ended = False
         self._is_unrecorded = False
@@ -49,9 +45,15 @@ class Ledger:
     def claim(self, *, resumed: StepId | None) -> Claim:
         """Returns this process's claim; the first call makes it."""
         if self._claim is None:
+            surroundings = self._surroundings
+            surroundings.begin()
             self._claim = self.claims.claim(
-                pod=self._pod, node=self._node, now=self._clock(), resumed=resumed
+                pod=surroundings.pod,
+                node=surroundings.node,
+                now=surroundings.clock(),
+                resumed=resumed,
             )
+            self._traces.keep(self._claim.number)
             self._report.claimed(
                 self._claim.number, self._attempts(), self.claims.disruptions(self._gpus)
             )
@@ -69,7 +71,7 @@ class Ledger:
         try:
             self._report.ledger(self._attempts(), self.claims.disruptions(self._gpus))
         except ArgusError as error:
-            self._say(f"[RUN] The ledger cannot be read: {error}")
+            self._surroundings.say(f"[RUN] The ledger cannot be read: {error}")
 
     def end(self, end: End, *, last_durable: StepId | None, lost_seconds: float) -> None:
         """Records how the attempt ended. A second call does nothing.
@@ -86,13 +88,15 @@ class Ledger:
                     self._claim,
                     reason=end.reason,
                     exit_code=end.exit_code,
-                    now=self._clock(),
+                    now=self._surroundings.clock(),
                     last_durable=last_durable,
                     lost_seconds=round(lost_seconds),
                     message=end.message,
                 )
             except ArgusError as error:
-                self._say(f"[RUN] The end of attempt {self._claim.number} is not recorded: {error}")
+                self._surroundings.say(
+                    f"[RUN] The end of attempt {self._claim.number} is not recorded: {error}"
+                )
                 self._is_unrecorded = True
                 self._tell_unrecorded(self._claim.number, end, round(lost_seconds))
 
@@ -101,7 +105,7 @@ class Ledger:
 
     def _tell_unrecorded(self, number: int, end: End, lost_seconds: int) -> None:
         """Reports an end that the bucket does not know: the last words still reach the operator."""
-        report, now = self._report.newest, self._clock()
+        report, now = self._report.newest, self._surroundings.clock()
         before = report.disruptions or Disruptions(count=0, lost_seconds=0, lost_gpu_seconds=0)
         attempts = tuple(
             attempt.model_copy(

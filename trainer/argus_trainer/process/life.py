@@ -26,8 +26,11 @@ class Work(Protocol):
         """Tells how it ended, in the last words too. Only the first call counts."""
         ...
 
-    def leave_for_stuck_thread(self) -> int:
-        """Leaves in place of a main thread that does not answer; returns the exit code."""
+    def leave_for_stuck_thread(self) -> int | None:
+        """Leaves in place of a main thread that does not answer; returns the exit code.
+
+        None: it has answered meanwhile, and goes on.
+        """
         ...
 
     def drop(self) -> None:

@@ -8,12 +8,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from argus_trainer.checkpoints.signs import STAMP
+
 MOST_BYTES = 1 << 20
+UP_TO_HERE = "(up to here)"
 
 
 class Log:
@@ -25,13 +28,10 @@ class Log:
         self._lines: deque[bytes] = deque()
         self._size = 0
         self._lock = threading.Lock()
-        self.num_said = 0
-        """Lines said so far: tells whether there is something new."""
 
     def say(self, line: str) -> None:
-        kept = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {line}\n".encode(errors="replace")
+        kept = self._stamped(line)
         with self._lock:
-            self.num_said += 1
             self._lines.append(kept)
             self._size += len(kept)
             while self._size > MOST_BYTES:
@@ -39,9 +39,12 @@ class Log:
         self._say(line)
 
     def newest(self) -> bytes:
-        """Returns the newest lines, at most a MiB."""
+        """Returns the newest lines, at most a MiB, and the time up to which they tell all."""
         with self._lock:
-            return b"".join(self._lines)
+            return b"".join([*self._lines, self._stamped(UP_TO_HERE)])
+
+    def _stamped(self, line: str) -> bytes:
+        return f"{self._clock().astimezone(UTC):{STAMP}} {line}\n".encode(errors="replace")
 
     @contextmanager
     def hears_libraries(self) -> Iterator[None]:

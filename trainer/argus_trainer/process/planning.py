@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from argus_contract.launch import Launch
 from argus_contract.plan import Plan, Statistics
-from argus_trainer.bundle.publish import find_published
+from argus_trainer.bundle.records import find_published
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import estimated_counts, exact_counts
 from argus_trainer.data.fetch import Fetcher

@@ -30,7 +30,7 @@ from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.data.room import NoRoom
 from argus_trainer.data.verdict import judged, refuse_without_memory
 from argus_trainer.errors import ConfigurationError, DataError, ObjectChanged
-from argus_trainer.process.earlier import finds_bundle
+from argus_trainer.process.earlier import Found, find_bundle
 from argus_trainer.process.ends import End
 from argus_trainer.process.gpus import check_count
 from argus_trainer.process.life import live, write_last_words
@@ -73,8 +73,10 @@ class Preparation:
         run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
         run_store = open_store(run_uri, launch.storage, stopping=stop.overdue)
         output = open_store(launch.output.uri, launch.storage, stopping=stop.overdue)
-        claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
-        if finds_bundle(launch, output, run_store, claims, self.report, self._surroundings):
+        claims = Claims(run_store)
+        # A damaged bundle is written again by the trainer, which has the network.
+        found = find_bundle(launch, output, run_store, claims, self.report, self._surroundings)
+        if found is Found.WHOLE:
             return
         stop.check()
         refuse_without_state(run_store, launch.checkpoint.resume_policy)

@@ -28,7 +28,7 @@ from argus_trainer.data.heap import give_back, keep_heaps_few
 from argus_trainer.data.memory import budget_of
 from argus_trainer.data.preview import about_counts, about_notes, about_plan
 from argus_trainer.errors import ArgusError, StuckError
-from argus_trainer.process.earlier import finds_bundle
+from argus_trainer.process.earlier import Found, find_bundle
 from argus_trainer.process.ends import End, end_of
 from argus_trainer.process.gpus import check_count, check_gpus
 from argus_trainer.process.ledger import Ledger
@@ -71,6 +71,7 @@ class Journey:
         self.report = Report(launch.run_key, surroundings.clock)
         self._ledger: Ledger | None = None
         self._attempt: Attempt | None = None
+        self._mends_bundle = False
         self._leaving = threading.Lock()
         self._has_left = False
 
@@ -83,9 +84,11 @@ class Journey:
         run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
         run_store = open_store(run_uri, storage, stopping=stop.overdue)
         output = open_store(launch.output.uri, storage, stopping=stop.overdue)
-        claims = Claims(run_store, period_seconds=launch.checkpoint.period_seconds)
-        if finds_bundle(launch, output, run_store, claims, self.report, surroundings):
+        claims = Claims(run_store)
+        found = find_bundle(launch, output, run_store, claims, self.report, surroundings)
+        if found is Found.WHOLE:
             return
+        self._mends_bundle = found is Found.DAMAGED
         stop.check()
         refuse_without_state(run_store, launch.checkpoint.resume_policy)
         _prepare_environment(exact_gpu=launch.training.deterministic and launch.gpus > 0)
@@ -98,10 +101,8 @@ class Journey:
             store=run_store,
             report=self.report,
             gpus=launch.gpus,
-            pod=surroundings.pod,
-            node=surroundings.node,
-            clock=surroundings.clock,
-            say=surroundings.say,
+            surroundings=surroundings,
+            traces=traces,
         )
         pinning = Pinning(launch, surroundings)
         pins = pinning.pins(run_store)
@@ -140,6 +141,7 @@ class Journey:
             output=output,
             pins=pins,
             traces=traces,
+            mends_bundle=self._mends_bundle,
             beat=self._watchdog.beat,
             digests=runs.digests(configuration),
         )
@@ -165,19 +167,23 @@ class Journey:
                 )
             if end.message:
                 self.surroundings.say(f"[RUN] {end.reason}: {end.message}")
-            if self._ledger and self._traces and self._ledger.number is not None:
+            is_hastened = self.surroundings.stop.is_hastened
+            if self._ledger and self._traces and self._ledger.number and not is_hastened:
                 self._traces.upload(self._ledger.number)
                 self._ledger.tell()
             self.report.ended(end.reason, end.message)
             write_last_words(self.report, self.surroundings)
 
-    def leave_for_stuck_thread(self) -> int:
-        """Saves what there is and leaves, in place of a main thread that does not answer."""
+    def leave_for_stuck_thread(self) -> int | None:
+        """Saves what there is and leaves, in place of a main thread that does not answer.
+
+        Returns None, and leaves nothing, when it has answered meanwhile: it has a newer state.
+        """
         end = End(
             exit_code=ExitCode.PREEMPTED,
             reason=EndReason.PREEMPTED,
-            message="stopped by a signal that the training did not answer in time, or by a second "
-            "one: the next start goes on from the newest state that was kept",
+            message="stopped by a signal that the training did not answer in time: the next start "
+            "goes on from the newest state that was kept",
         )
         try:
             if self._attempt:
@@ -189,6 +195,8 @@ class Journey:
                 reason=EndReason.PREEMPTED,
                 message=f"stopped by a signal; the newest state is not saved: {error}",
             )
+        if self.surroundings.stop.is_answered:
+            return None
         self.leave(end)
         return end.exit_code
 

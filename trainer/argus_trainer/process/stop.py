@@ -4,8 +4,13 @@ A Python signal handler does not run while the main thread sits in a C call, and
 process of a container ignores signals that nobody took. So both are blocked before anything
 heavy is imported, and a thread takes them in `sigwait`. It sets a flag; the main thread reads
 it between micro-steps, while waiting and between phases, and unwinds with Preempted. If the
-main thread does not answer in time (it sits in a long C call), the thread itself calls
-`leave`, which saves what can be saved, and ends the process.
+main thread does not answer in time (it sits in a long C call), another thread calls `leave`,
+which saves what can be saved, and ends the process.
+
+A signal that comes again never costs a state that can be durable in seconds. Whoever repeats
+SIGTERM (a kubelet, a supervisor) is answered by the save that is on its way. SIGINT again is a
+person who does not want to wait: what only people read is left out, and saving gets a few
+seconds more. The one after it leaves at once.
 
 Standard library and argus_trainer.errors only.
 """
@@ -23,8 +28,15 @@ ANSWER_SECONDS = 3.0
 """How long the main thread may take to notice, of the 5 s in which the state must be safe."""
 SAVING_SECONDS = 20.0
 """How long a save may take after a stop was asked for, when the store does not answer."""
+LOOK_SECONDS = 0.1
+"""How often the thread that takes signals looks for the main thread's answer."""
+HASTE_SECONDS = 5.0
+"""The same after a SIGINT that was repeated."""
 FORCED_EXIT_CODE = 130
-"""Of a second signal while something unsaved is left: not 75, which promises a safe state."""
+"""Of a process that left at once: not 75, which promises a safe state."""
+HOW_TO_HURRY = (
+    f"Ctrl-C again waits at most {HASTE_SECONDS:.0f} s more, and once more leaves at once"
+)
 
 
 def block_signals() -> None:
@@ -38,16 +50,20 @@ class Stop:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._asked_at: float | None = None
+        self._hastened_at: float | None = None
         self._answered = threading.Event()
-        self._leave: Callable[[], int] | None = None
+        self._leave: Callable[[], int | None] | None = None
 
     def listen(self) -> None:
         """Blocks the signals in this thread (and all it starts) and takes them in another."""
         block_signals()
         threading.Thread(target=self._take_signals, name="signals", daemon=True).start()
 
-    def on_no_answer(self, leave: Callable[[], int]) -> None:
-        """Sets what a stuck process does last; `leave` returns the exit code."""
+    def on_no_answer(self, leave: Callable[[], int | None]) -> None:
+        """Sets what a stuck process does last.
+
+        `leave` returns the exit code, or None when the main thread has answered after all.
+        """
         self._leave = leave
 
     def request(self) -> None:
@@ -60,13 +76,30 @@ class Stop:
         if self._asked_at is None:
             self._asked_at = time.monotonic()
 
+    def hasten(self) -> None:
+        """Leaves out what only people read, and waits for a store a few seconds more."""
+        if self._hastened_at is None:
+            self._hastened_at = time.monotonic()
+
     def requested(self) -> bool:
         return self._asked.is_set()
 
+    @property
+    def is_hastened(self) -> bool:
+        """Whether a person does not want to wait for anything but the state."""
+        return self._hastened_at is not None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the main thread is on its way out."""
+        return self._answered.is_set()
+
     def overdue(self) -> bool:
         """True once waiting for a store that must still save is no use any more."""
-        asked_at = self._asked_at
-        return asked_at is not None and time.monotonic() - asked_at > SAVING_SECONDS
+        now, asked_at, hastened_at = time.monotonic(), self._asked_at, self._hastened_at
+        return (asked_at is not None and now - asked_at > SAVING_SECONDS) or (
+            hastened_at is not None and now - hastened_at > HASTE_SECONDS
+        )
 
     def check(self) -> None:
         """Raises Preempted if a stop was asked for."""
@@ -85,15 +118,25 @@ class Stop:
     def _take_signals(self) -> None:
         signal.sigwait(SIGNALS)
         self.request()
-        if self._second_signal_within(ANSWER_SECONDS) or not self._answered.is_set():
-            self._end_process()
-        # The main thread saves and leaves; a person who cannot wait asks again.
-        signal.sigwait(SIGNALS)
-        os._exit(FORCED_EXIT_CODE)
+        answer_by = time.monotonic() + ANSWER_SECONDS
+        while not self.is_answered and (left := answer_by - time.monotonic()) > 0:
+            if again := signal.sigtimedwait(SIGNALS, min(left, LOOK_SECONDS)):
+                self._again(again.si_signo)
+        if not self.is_answered:
+            threading.Thread(target=self._end_process, name="leaving", daemon=True).start()
+        while True:
+            self._again(signal.sigwait(SIGNALS))
 
-    def _second_signal_within(self, seconds: float) -> bool:
-        return signal.sigtimedwait(SIGNALS, seconds) is not None
+    def _again(self, number: int) -> None:
+        """A signal after the first."""
+        if number != signal.SIGINT:
+            return
+        if self.is_hastened:
+            os._exit(FORCED_EXIT_CODE)
+        self.hasten()
 
     def _end_process(self) -> None:
-        # No exit handlers: they would wait for the thread that is stuck.
-        os._exit(self._leave() if self._leave else int(Preempted.exit_code))
+        code = self._leave() if self._leave else int(Preempted.exit_code)
+        if code is not None:
+            # No exit handlers: they would wait for the thread that is stuck.
+            os._exit(code)

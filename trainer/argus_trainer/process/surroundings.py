@@ -17,6 +17,10 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def nothing() -> None:
+    """Does that."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """A pod, or a person's terminal."""
@@ -31,5 +35,7 @@ class Surroundings:
     """Where the last words go."""
     wording: Callable[[str], str] = str
     """Puts the message of an error into the words of whoever started the run."""
+    begin: Callable[[], None] = nothing
+    """Called before the run's first write, once nothing has refused it."""
     clock: Callable[[], datetime] = utc_now
     say: Callable[[str], None] = say

@@ -1,16 +1,17 @@
 """What a person wants to read when the pod is gone: the log of this process and its curves.
 
-Both grow, so they are written anew from time to time, under the number of this process's claim:
-no other process writes there, and nothing reads them but people. Best effort: a store that does
-not take them ends no run.
+Both grow, so they are written anew every minute, under the number of this process's claim: no
+other process writes there. People read them; whoever closes the claim of a process that was killed
+takes the time of the last line for its last sign of life. Best effort: a store that does not take
+them ends no run.
 """
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from argus_contract import layout
 from argus_contract.status import Attempt
+from argus_trainer.checkpoints.signs import BEAT_SECONDS
 from argus_trainer.errors import ArgusError
 from argus_trainer.process.log import Log
 from argus_trainer.storage.store import Store
@@ -18,9 +19,6 @@ from argus_trainer.storage.store import Store
 if TYPE_CHECKING:
     # Needs torch, which a run that was published before never imports.
     from argus_trainer.process.curves import Curves
-
-UPLOAD_SECONDS = 60.0
-"""At most so often in a running training: each upload is the whole file."""
 
 
 class Traces:
@@ -31,20 +29,18 @@ class Traces:
         self._log = log
         self.curves: Curves | None = None
         """Set once there is a training."""
-        self._uploaded_at: float | None = None
-        self._num_said = -1
         self._size_of: dict[str, int] = {}
         self._one_at_a_time = threading.Lock()
+        self._closed = threading.Event()
 
-    def upload_if_due(self, number: int) -> None:
-        """Uploads, if the last time is long enough ago; `number` is that of the claim."""
-        now = time.monotonic()
-        if self._uploaded_at is None or now - self._uploaded_at >= UPLOAD_SECONDS:
-            self._uploaded_at = now
-            self.upload(number)
+    def keep(self, number: int) -> None:
+        """Uploads from now on until `close`; `number` is that of the claim."""
+        threading.Thread(
+            target=self._upload_on_and_on, args=(number,), name="traces", daemon=True
+        ).start()
 
     def upload(self, number: int) -> None:
-        """Uploads what has grown."""
+        """Uploads the log, and curves that have grown."""
         with self._one_at_a_time:
             try:
                 self._upload_curves(layout.claim_tensorboard(number))
@@ -54,22 +50,23 @@ class Traces:
                 self._log.say(f"[RUN] Log and curves are not uploaded: {error}")
 
     def close(self) -> None:
-        """Removes what was written on this machine."""
-        if self.curves:
-            self.curves.close()
+        self._closed.set()
+
+    def _upload_on_and_on(self, number: int) -> None:
+        while not self._closed.wait(BEAT_SECONDS):
+            self.upload(number)
 
     def _upload_log(self, key: str) -> None:
-        num_said = self._log.num_said
-        if num_said != self._num_said:
-            self._store.put(key, self._log.newest())
-            self._num_said = num_said
+        # Also when nothing was said: it ends with the time of now.
+        self._store.put(key, self._log.newest())
 
     def _upload_curves(self, prefix: str) -> None:
-        for file in self.curves.written() if self.curves else ():
-            data = file.read_bytes()
-            if self._size_of.get(file.name) != len(data):
-                self._store.put(prefix + file.name, data)
-                self._size_of[file.name] = len(data)
+        if self.curves is None:
+            return
+        data, key = self.curves.written(), prefix + self.curves.file_name
+        if self._size_of.get(key, 0) != len(data):
+            self._store.put(key, data)
+            self._size_of[key] = len(data)
 
 
 def with_traces(attempts: tuple[Attempt, ...], store: Store) -> tuple[Attempt, ...]:

@@ -40,18 +40,13 @@ class Saver:
         durable: StepManifest | None,
         tolerance_seconds: float = 0.0,
         tell: Callable[[str | None], None] = _nothing,
-        afterwards: Callable[[], None] = _nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tell` is told at each `collect` what keeps states from becoming durable, or None.
-
-        `afterwards` is called in the saving thread after each background save.
-        """
+        """`tell` is told at each `collect` what keeps states from becoming durable, or None."""
         self._save = save
         self._durable = durable
         self._tolerance_seconds = tolerance_seconds
         self._tell = tell
-        self._afterwards = afterwards
         self._clock = clock
         self._kept: Snapshot | None = None
         self._upload: Future[StepManifest] | None = None
@@ -111,7 +106,7 @@ class Saver:
         """Uploads in the background. Only while not busy."""
         self._kept = snapshot
         self._began = self._clock()
-        self._upload = self._thread.submit(self._upload_and_go_on, snapshot)
+        self._upload = self._thread.submit(self._upload_and_measure, snapshot)
 
     def keep(self, snapshot: Snapshot) -> None:
         """Remembers a snapshot for `save_kept`, without saving it."""
@@ -156,11 +151,10 @@ class Saver:
         self._failing_since = self._failure = None
         return manifest
 
-    def _upload_and_go_on(self, snapshot: Snapshot) -> StepManifest:
+    def _upload_and_measure(self, snapshot: Snapshot) -> StepManifest:
         began = time.thread_time()
         manifest = self._make_durable(snapshot)
         self._cpu_seconds = time.thread_time() - began
-        self._afterwards()
         return manifest
 
     def _failed(self, error: StorageUnavailable) -> None:

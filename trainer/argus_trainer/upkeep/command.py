@@ -66,7 +66,7 @@ def checkpoints(
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
         tell_prefix(report, a_console())
-    if any(run.faults or any(state.fault for state in run.states) for run in report.runs):
+    if any(run.is_damaged for run in report.runs):
         raise typer.Exit(int(ExitCode.DATA))
 
 
@@ -147,8 +147,8 @@ def _opener(prefix: str) -> "Callable[[str], Store]":
 def _published(models: str | None) -> "dict[str, PublishedRecord]":
     if models is None:
         return {}
-    from argus_trainer.bundle.publish import published_runs
+    from argus_trainer.bundle.records import published_runs
     from argus_trainer.storage.address import check_address
 
     check_address("--models", models)
-    return published_runs(_opened(models))
+    return published_runs(_opened(models), lambda line: typer.echo(f"argus: {line}", err=True))

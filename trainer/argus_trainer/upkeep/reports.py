@@ -17,6 +17,15 @@ class StoredObject(Model):
     size: int
 
 
+class RecordFault(Model):
+    """A record that cannot be read."""
+
+    key: str
+    message: str
+    exit_code: int
+    """What a trainer that needs the record ends with."""
+
+
 class StateReport(Model):
     """One saved state."""
 
@@ -29,6 +38,8 @@ class StateReport(Model):
     """Whether its tensors were read and compared with their digest."""
     fault: str | None = None
     """Why nothing can go on from it; absent for a valid one."""
+    ends_run: bool = False
+    """Its fault ends a trainer that meets it with 78: it is not passed over."""
 
 
 class ClaimReport(Model):
@@ -55,8 +66,12 @@ class RunReport(Model):
     final: Final | None = None
     published: PublishedRecord | None = None
     """Absent when it is not published, or when nobody could look."""
-    faults: tuple[str, ...] = ()
-    """Records that cannot be read, one sentence each."""
+    faults: tuple[RecordFault, ...] = ()
+    """Records that cannot be read."""
+    lost_plan: str | None = None
+    """Why a trainer ends with 78: `plan.json` is gone, and what belongs to it is not."""
+    has_statistics: bool
+    """Whether `statistics.json` stands, readable or not."""
     size_bytes: int
     num_objects: int
     objects: Annotated[tuple[StoredObject, ...], Field(exclude=True)] = ()
@@ -66,6 +81,14 @@ class RunReport(Model):
         """The state that the next attempt goes on from."""
         valid = [state for state in self.states if state.fault is None]
         return valid[-1] if valid else None
+
+    def fault_of(self, *keys: str) -> RecordFault | None:
+        """Returns the first fault among these records."""
+        return next((fault for fault in self.faults if fault.key in keys), None)
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self.faults or self.lost_plan or any(state.fault for state in self.states))
 
     @property
     def open_claims(self) -> tuple[Claim, ...]:

@@ -7,18 +7,20 @@ Price: verifying reads every state once, four at a time; without it only manifes
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from argus_contract import layout
 from argus_contract.layout import StepId
 from argus_contract.ledger import Claim, ClaimEnd, Final, PublishedRecord
 from argus_contract.model import Model
-from argus_contract.plan import Plan
-from argus_trainer.checkpoints.run import RunStore
+from argus_contract.plan import Plan, Statistics
+from argus_trainer.checkpoints.run import RunStore, lost_plan
 from argus_trainer.checkpoints.verification import (
     Digests,
     read_manifest,
     read_tensors,
+    refuse_another,
     refuse_foreign,
 )
 from argus_trainer.errors import ConfigurationError, DataError, ObjectNotFound
@@ -27,6 +29,7 @@ from argus_trainer.storage.store import ObjectInfo, Store
 from argus_trainer.upkeep.reports import (
     ClaimReport,
     PrefixReport,
+    RecordFault,
     RunReport,
     StateReport,
     StoredObject,
@@ -73,7 +76,7 @@ def survey_run(
     """Returns what stands below the prefix of one run."""
     objects = store.list_objects()
     keys = {entry.key: entry.size for entry in objects}
-    faults: list[str] = []
+    faults: list[RecordFault] = []
 
     def record(key: str, kind: type[M]) -> M | None:
         if key not in keys:
@@ -81,21 +84,22 @@ def survey_run(
         try:
             return read(store, key, kind)
         except UNREADABLE as error:
-            faults.append(str(error))
+            code = int(error.exit_code)
+            faults.append(RecordFault(key=key, message=str(error), exit_code=code))
             return None
 
     plan = record(layout.PLAN, Plan)
+    record(layout.STATISTICS, Statistics)
     claims = []
     for number, is_end in sorted(filter(None, map(layout.claim_number, keys))):
         if not is_end and (claim := record(layout.claim(number), Claim)):
             end = record(layout.claim_end(number), ClaimEnd)
             claims.append(ClaimReport(claim=claim, end=end))
     ids = sorted(filter(None, map(StepId.from_manifest, keys)), key=StepId.order)
-    digests = None
-    if ids and plan and layout.STATISTICS in keys:
-        digests = RunStore(store).digests(plan.configuration_digest)
+    final = record(layout.FINAL, Final)
+    digests = _digests(store, keys, plan) if ids and plan else None
     with ThreadPoolExecutor(NUM_STATES_AT_ONCE) as threads:
-        states = threads.map(lambda i: _state(store, i, keys, digests, verify=verify), ids)
+        states = threads.map(lambda i: _state(store, i, keys, digests, final, verify=verify), ids)
         return RunReport(
             run_key=run_key,
             uri=store.uri,
@@ -104,13 +108,25 @@ def survey_run(
             image=(plan and plan.image) or None,
             claims=tuple(claims),
             states=tuple(states),
-            final=record(layout.FINAL, Final),
+            final=final,
             published=published,
             faults=tuple(faults),
+            lost_plan=lost_plan(store.uri, keys),
+            has_statistics=layout.STATISTICS in keys,
             size_bytes=sum(keys.values()),
             num_objects=len(keys),
             objects=tuple(StoredObject(key=key, size=size) for key, size in keys.items()),
         )
+
+
+def _digests(store: Store, keys: Mapping[str, int], plan: Plan) -> Digests:
+    """Returns what states must belong to; statistics that are gone have no digest."""
+    run = RunStore(store)
+    return Digests(
+        plan_digest=run.digest(layout.PLAN),
+        statistics_digest=run.digest(layout.STATISTICS) if layout.STATISTICS in keys else "",
+        configuration_digest=plan.configuration_digest,
+    )
 
 
 def _state(
@@ -118,6 +134,7 @@ def _state(
     step_id: StepId,
     keys: Mapping[str, int],
     digests: Digests | None,
+    final: Final | None,
     *,
     verify: bool,
 ) -> StateReport:
@@ -129,16 +146,20 @@ def _state(
         manifest = read_manifest(store, step_id)
         report = report.model_copy(update={"saved_at": manifest.saved_at})
         if digests is None:
-            raise DataError(
-                f"{store.uri}: there are no {layout.PLAN} and {layout.STATISTICS} that it belongs "
-                "to"
-            )
+            raise DataError(f"{store.uri}: there is no {layout.PLAN} that it belongs to")
+        if not digests.statistics_digest:
+            digests = replace(digests, statistics_digest=manifest.statistics_digest)
         refuse_foreign(manifest, digests, f"{store.uri}/{step_id.manifest}")
+        if final and final.id == step_id:
+            refuse_another(final, store.get(step_id.manifest), store.uri)
         if step_id.tensors not in keys:
             raise ObjectNotFound(f"storage: there is no such object: {step_id.tensors}")
         if verify:
             read_tensors(store, manifest)
             return report.model_copy(update={"is_checked": True})
     except UNREADABLE as error:
-        return report.model_copy(update={"is_checked": True, "fault": str(error)})
+        ends_run = isinstance(error, ConfigurationError)
+        return report.model_copy(
+            update={"is_checked": True, "fault": str(error), "ends_run": ends_run}
+        )
     return report

@@ -61,7 +61,7 @@ def _tell_run(run: RunReport, console: Console) -> None:
     console.print(f"Run {run.run_key}  {run.bundle_name or ''}  {size(run.size_bytes)}")
     console.print(f"  {condition_of(run)}")
     for fault in run.faults:
-        console.print(f"  Cannot be read: {fault}")
+        console.print(f"  Cannot be read: {fault.message}")
     if run.claims:
         console.print(_claims_of(run))
     if run.states:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from argus_trainer.upkeep.reports import RunReport
+from argus_contract import layout
+from argus_contract.exit_codes import ExitCode
+from argus_trainer.upkeep.reports import RunReport, StateReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,28 +17,70 @@ class Verdict:
 
 
 def condition_of(run: RunReport) -> str:
-    """Returns what the run came to and what its next attempt would do."""
+    """Returns what the run came to and what its next attempt does, in the trainer's own order."""
     if run.published:
         return (
             f"Published as {run.published.bundle}: a further attempt finds that and trains nothing."
         )
+    if ending := _ending_of(run):
+        return f"A further attempt ends with {ending}"
+    if not run.planned_at:
+        return "Not planned yet: a further attempt begins from the start."
     if run.final:
-        return (
+        return _with_statistics(
+            run,
             f"Training is over; its final state is step {run.final.id.step} of claim "
-            f"{run.final.id.claim}. A further attempt publishes {run.final.bundle_name}."
+            f"{run.final.id.claim}. A further attempt publishes {run.final.bundle_name}",
         )
     state = run.resumable
-    lowest = state.id.order() if state else (0, 0)
-    passed_over = sum(s.fault is not None and s.id.order() > lowest for s in run.states)
+    passed_over = len(_met_before(run, state))
     behind = f" ({passed_over} newer cannot be used)" if passed_over else ""
     if state:
         checked = "" if state.is_checked else ", if its digest holds (not checked)"
-        return f"A resume takes step {state.id.step} of claim {state.id.claim}{behind}{checked}."
+        took = f"A resume takes step {state.id.step} of claim {state.id.claim}{behind}{checked}"
+        return _with_statistics(run, took)
     if run.states:
         return f"None of {len(run.states)} states can be used: a resume begins anew."
-    if run.planned_at:
-        return "No state was saved: a resume begins anew with the same plan."
-    return "Not planned yet: a further attempt begins from the start."
+    return "No state was saved: a resume begins anew with the same plan."
+
+
+def _ending_of(run: RunReport) -> str | None:
+    """Returns the exit code and the reason of an attempt that cannot go on, or None."""
+    if fault := run.fault_of(layout.PLAN):
+        return f"{fault.exit_code}: {fault.message}"
+    if run.lost_plan:
+        return f"{int(ExitCode.CONFIGURATION)}: {run.lost_plan}"
+    if fault := run.fault_of(layout.STATISTICS) or run.fault_of(layout.FINAL):
+        return f"{fault.exit_code}: {fault.message}"
+    if run.final:
+        state = next((state for state in run.states if state.id == run.final.id), None)
+        if state is None:
+            return (
+                f"{int(ExitCode.DATA)}: {layout.FINAL} names {run.final.id.manifest}, which is gone"
+            )
+        met = [state] if state.fault else []
+    else:
+        met = [state for state in _met_before(run, run.resumable) if state.ends_run]
+    if not met:
+        return None
+    code = ExitCode.CONFIGURATION if met[-1].ends_run else ExitCode.DATA
+    return f"{int(code)}: {met[-1].fault}"
+
+
+def _met_before(run: RunReport, taken: StateReport | None) -> list[StateReport]:
+    """Returns the states that a trainer meets before the one that it takes, lowest first."""
+    lowest = taken.id.order() if taken else (0, 0)
+    return [state for state in run.states if state.id.order() > lowest]
+
+
+def _with_statistics(run: RunReport, sentence: str) -> str:
+    """Returns what follows once the statistics stand, with what must happen before."""
+    if run.has_statistics:
+        return f"{sentence}."
+    return (
+        f"{layout.STATISTICS} is gone: a further attempt makes it again from the pinned objects "
+        f"and ends with {int(ExitCode.CONFIGURATION)} if it comes out another. If not: {sentence}."
+    )
 
 
 def verdict_on(
@@ -48,7 +92,7 @@ def verdict_on(
     its end is left alone.
     """
     if run.faults:
-        return Verdict(remove=False, why=f"a record cannot be read: {run.faults[0]}")
+        return Verdict(remove=False, why=f"a record cannot be read: {run.faults[0].message}")
     last = run.last_sign_of_life
     if last is None:
         return Verdict(
