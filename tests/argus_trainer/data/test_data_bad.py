@@ -134,6 +134,42 @@ def test_a_few_rows_that_lost_their_neighbours_are_no_other_cadence(
         assert run.prepare().statistics.rows == 13 * 12 * 3 + 3
 
 
+def every(minutes: int, *servers: str):
+    """Returns what thins the rows of these servers to one in so many minutes."""
+
+    def thin(rows: pd.DataFrame) -> pd.DataFrame:
+        thinned = rows["server_name"].isin(servers)
+        return rows[~thinned | (rows["timestamp"].dt.minute % minutes == 0)]
+
+    return thin
+
+
+def test_a_slower_server_among_others_is_told_with_its_own_cadence(run_over, rows, write) -> None:
+    run = run_over(write(every(30, "srv1")(rows()))).prepare()
+    assert run.statistics.cadence_seconds == 600
+    (note,) = (line for line in run.statistics.notes if "less often" in line)
+    assert note.startswith(
+        "1 server recorded every 1800 s, less often than a step of 600 s (srv1; first in "
+    )
+    assert "and 1 of them have no window in training; set data.cadenceSeconds to 1800" in note
+    assert not [line for line in run.statistics.notes if "without one window" in line]
+
+
+def test_most_servers_and_not_most_rows_tell_the_cadence(run_over, rows, write) -> None:
+    run = run_over(write(every(60, "ppdb1", "srv1")(rows()))).prepare()
+    assert run.statistics.cadence_seconds == 3600
+    assert [line for line in run.statistics.notes if "share a step with another time" in line]
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_gaps_of_any_number_are_no_slower_cadence(run_over, rows, write, kept) -> None:
+    frame = rows()
+    lost = (frame["server_name"] == "srv1") & (np.random.default_rng(1).random(len(frame)) > kept)
+    run = run_over(write(frame[~lost])).prepare()
+    assert run.statistics.cadence_seconds == 600
+    assert not [line for line in run.statistics.notes if "less often" in line]
+
+
 def test_a_metric_that_turns_into_text_is_named(damaged) -> None:
     run = damaged(5, lambda rows: rows.assign(mem_used_pct=rows["mem_used_pct"].astype(str)))
     with pytest.raises(DataError, match=r"10\.parquet: column mem_used_pct is (large_)?string"):

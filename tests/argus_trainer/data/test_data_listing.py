@@ -46,7 +46,8 @@ def test_each_row_lands_in_exactly_one_chunk_whichever_file_holds_it(
 ) -> None:
     folder = tmp_path / "plain"
     shutil.rmtree(folder, ignore_errors=True)
-    frame = rows(servers=["a", "b"], chunks=24)
+    # A day: in longer files what lies far from the rest would be of a wrong clock.
+    frame = rows(servers=["a", "b"], chunks=12)
     seed = data.draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     frame = frame[rng.random(len(frame)) < data.draw(st.sampled_from([0.2, 0.9, 1.0]))]

@@ -5,8 +5,8 @@ that by the rules of the run: gaps, shares that must be observed, holes in time,
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -89,14 +89,14 @@ def estimated_counts(plan: Plan, launch: Launch, sample: Sample) -> Counts:
     grids = _Grids(plan, sample, trained, later)
     masks = grids.masks()
     train, _ = windows_of_part(
-        _part("training", plan, launch, sample, servers=len(trained)),
+        _part("training", plan, launch, sample, servers=trained),
         masks,
         np.arange(grids.num_trained),
         partial(training_spans, plan, cadence),
         rules,
     )
     validation, _ = windows_of_part(
-        _part("validation", plan, launch, sample, servers=len(seen)),
+        _part("validation", plan, launch, sample, servers=seen),
         masks,
         np.arange(grids.num_servers),
         partial(validation_spans, plan, cadence),
@@ -188,7 +188,9 @@ class _Grids:
         return observed_ST
 
 
-def _part(name: str, plan: Plan, launch: Launch, sample: Sample, *, servers: int) -> Part:
+def _part(
+    name: str, plan: Plan, launch: Launch, sample: Sample, *, servers: Collection[str]
+) -> Part:
     oddities: dict[str, int] = {}
     for record in sample.records.values():
         for oddity, count in record.oddities.items():
@@ -197,12 +199,17 @@ def _part(name: str, plan: Plan, launch: Launch, sample: Sample, *, servers: int
         name=name,
         uri=plan.data_uri,
         cadence_seconds=sample.form.cadence_seconds,
-        servers=servers,
+        servers=len(servers),
         rows=sum(record.rows for record in sample.records.values()),
         oddities=oddities,
         targets=sample.form.targets,
         chosen=launch.data.servers,
         others=sample.others,
+        slower=[
+            replace(found, names=theirs)
+            for found in sample.slower
+            if (theirs := [name for name in found.names if name in servers])
+        ],
     )
 
 

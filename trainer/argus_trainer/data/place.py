@@ -29,7 +29,9 @@ class Placed:
     steps: NDArray[np.int64]
     """[k] steps from the chunk's first one."""
     duplicates: int
-    """Rows that a later one of their server and step replaced."""
+    """Rows that a later one of their server and time replaced."""
+    crowded: int
+    """Rows that a later one of their server and step replaced, which tells another time."""
     late: int
     """Rows from before the chunk's time."""
     future: int
@@ -67,11 +69,16 @@ def place(
     # Of indices that repeat, NumPy keeps what is assigned last.
     newest[server[rows] * num_steps + step[rows]] = rows
     kept = newest[newest >= 0]
+    replaced, crowded = len(rows) - len(kept), 0
+    if replaced:
+        by = newest[server[rows] * num_steps + step[rows]]
+        crowded = int(np.count_nonzero(columns.micros[rows] != columns.micros[by]))
     return Placed(
         rows=kept,
         servers=server[kept],
         steps=step[kept],
-        duplicates=columns.duplicates + len(rows) - len(kept),
+        duplicates=columns.duplicates + replaced - crowded,
+        crowded=crowded,
         late=columns.late + int(np.count_nonzero(late)),
         future=columns.future + int(np.count_nonzero(future)),
         unsorted=_descents(kept, server[kept]),

@@ -11,11 +11,40 @@ from datetime import timedelta
 from argus_contract.data_spec import ServersSpec
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.errors import DataError
+from argus_trainer.wording import counted
 
 WITHOUT = "without "
 """Before a target's name: the oddity that counts the rows which lack it."""
+_DAY = 86_400
 MOST_NAMES, LONGEST_NAME = 3, 63
 """Names that a message tells, and characters of a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slower:
+    """Servers that are recorded less often than the grid has steps."""
+
+    cadence_seconds: int
+    """Their own."""
+    names: Sequence[str]
+    first_key: str
+    """Object in which it shows first."""
+
+    def told(self, step_seconds: int, *, without_window: int | None = None) -> str:
+        """Returns what it means for a grid of such steps; `without_window`: in training."""
+        has_none = f", and {without_window} of them have no window in training"
+        return (
+            f"{counted(len(self.names), 'server')} recorded every {self.cadence_seconds} s, less "
+            f"often than a step of {step_seconds} s ({some(self.names)}; first in "
+            f"{self.first_key}): the steps between are not observed"
+            f"{has_none if without_window else ''}; set data.cadenceSeconds to {self._enough} to "
+            "gather all onto one grid"
+        )
+
+    @property
+    def _enough(self) -> int:
+        """Returns the finest step that a day is divided into and that their rows fill."""
+        return next(step for step in range(self.cadence_seconds, _DAY + 1) if _DAY % step == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +63,17 @@ class Part:
     chosen: ServersSpec
     others: Sequence[str]
     """Names of some servers that `chosen` leaves out."""
+    slower: Sequence[Slower]
+    """Those of its servers."""
 
 
 def no_window(part: Part, rules: WindowRules, count: Callable[[WindowRules], int]) -> DataError:
     """Returns the error for a part without one window; `count` counts them under other rules."""
-    if part.servers:
-        why = _of_rules(part, rules, count)
+    slower = "; ".join(found.told(part.cadence_seconds) for found in part.slower)
+    if part.servers and sum(len(found.names) for found in part.slower) >= part.servers:
+        why = slower
+    elif part.servers:
+        why = _of_rules(part, rules, count) + (f"; besides, {slower}" if slower else "")
     elif part.oddities.get("not_chosen"):
         why = nobody_chosen(part.chosen, part.others)
     elif part.oddities.get("without_target"):

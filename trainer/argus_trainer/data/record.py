@@ -21,6 +21,8 @@ _LEAST_DECADE = -9
 DECADE_EDGES = np.array([float(f"1e{decade}") for decade in range(_LEAST_DECADE, 1)])
 """Decade k holds [edge k - 1, edge k); 0 holds what is below all, the last what is above 1."""
 NUM_DECADES = len(DECADE_EDGES) + 1
+RECORD_VERSION = 2
+"""Raised when the same object, read for the same form, gives another record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +162,6 @@ def _oddities(columns: Columns, placed: Placed) -> dict[str, int]:
         "unsorted": placed.unsorted,
         "without_target": placed.without_target,
         "duplicates": placed.duplicates,
+        "crowded": placed.crowded,
     }
     return {name: count for name, count in counts.items() if count}

@@ -16,7 +16,7 @@ from argus_contract.names import CONTRACT_VERSION
 from argus_contract.plan import PinnedObject
 from argus_contract.spec import ModelSpec
 from argus_trainer.data.memory import RECORD_BYTES
-from argus_trainer.data.record import ObjectRecord, RecordForm
+from argus_trainer.data.record import RECORD_VERSION, ObjectRecord, RecordForm
 from argus_trainer.data.record_pack import (
     DamagedPackError,
     Origin,
@@ -169,5 +169,5 @@ def scope_of(data: LaunchData, model: ModelSpec) -> str:
     """Returns the digest of all that a record depends on and that no object tells."""
     read = data.model_dump(mode="json", include={"uri", "cadence_seconds", "columns", "servers"})
     targets = [target.name for target in model.targets]
-    document = json.dumps([CONTRACT_VERSION, read, targets], sort_keys=True)
+    document = json.dumps([CONTRACT_VERSION, RECORD_VERSION, read, targets], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()[:32]

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from argus_contract.launch import Launch
 from argus_contract.plan import PinnedObject, Plan, Statistics
 from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.reasons import Slower
 from argus_trainer.data.record import ObjectRecord, RecordForm
 from argus_trainer.data.record_pack import Origin
 from argus_trainer.data.rules import Rules
+from argus_trainer.data.slower import by_cadence, slow_servers
 from argus_trainer.data.statistics import ODDITIES, make_statistics
 from argus_trainer.data.survey import Survey
+from argus_trainer.data.window_count import Mask
+from argus_trainer.data.windows import object_steps
 
 MOST_QUICK = 400
 """Objects that are read as a whole: a month of two-hour chunks, some seconds on any store."""
@@ -37,6 +43,7 @@ class Sample:
     """By place in the plan: of all entries of each chunk of the sample."""
     others: Sequence[str]
     """Names of some servers that `data.servers` leaves out."""
+    slower: Sequence[Slower]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -45,7 +52,10 @@ class Sample:
         for record in self.records.values():
             total.update(record.oddities)
         told = ((total[name], what) for name, what in ODDITIES.items())
-        return tuple(f"{count} {what}, in the sample" for count, what in told if count)
+        return (
+            *(f"{count} {what}, in the sample" for count, what in told if count),
+            *(found.told(self.form.cadence_seconds) for found in self.slower),
+        )
 
 
 class NothingKept:
@@ -113,13 +123,32 @@ def sample_of(
         decode_bytes=decode_bytes,
         check=lambda: None,
     )
-    records = dict(zip(indices, survey.records(), strict=True))
+    read = dict(zip(indices, survey.records(), strict=True))
+    records = {index: record for index, record in read.items() if index in chosen}
     return Sample(
         read=tuple(objects),
         form=survey.form,
-        records={index: record for index, record in records.items() if index in chosen},
+        records=records,
         others=survey.others,
+        slower=_slower(plan, records, survey.form.cadence_seconds),
     )
+
+
+def _slower(
+    plan: Plan, records: Mapping[int, ObjectRecord], cadence_seconds: int
+) -> tuple[Slower, ...]:
+    names = sorted({name for record in records.values() for name in record.servers})
+    code_of = {name: code for code, name in enumerate(names)}
+    masks = [
+        Mask(
+            steps=object_steps(plan.objects[index], cadence_seconds),
+            codes=np.array([code_of[name] for name in record.servers], dtype=np.int64),
+            observed_SB=record.observed_SB,
+        )
+        for index, record in records.items()
+    ]
+    keys = [plan.objects[index].key for index in records]
+    return by_cadence(slow_servers(masks, cadence_seconds), names, keys)
 
 
 def chunks_of_plan(plan: Plan) -> list[list[int]]:

@@ -19,11 +19,12 @@ from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.moments import Indices, Moments
 from argus_trainer.data.plan import training_time
-from argus_trainer.data.reasons import WITHOUT, Part, some
+from argus_trainer.data.reasons import WITHOUT, Part, Slower, some
 from argus_trainer.data.record import ObjectRecord, RecordForm
 from argus_trainer.data.rules import Rules
 from argus_trainer.data.scaling import TargetScaling, feature_statistics
 from argus_trainer.data.schema import CALENDAR, calendar_names
+from argus_trainer.data.slower import by_cadence, slow_servers
 from argus_trainer.data.survey import Kept, Survey
 from argus_trainer.data.vocabulary import Vocabulary
 from argus_trainer.data.window_count import Mask, windows_of_part
@@ -44,6 +45,8 @@ ODDITIES = {
     "future": "rows from after the time of their chunk: left out",
     "without_target": "rows without a value of every target: not observed",
     "duplicates": "duplicate rows: the last one written counts",
+    "crowded": "rows of a server that share a step with another time of it: the last one written "
+    "counts (data.cadenceSeconds gathers them)",
     "new_metrics": "times a metric that the first chunk does not have: no input",
     "unsorted": "rows that stand behind a newer one of their server: they count all the same",
 }
@@ -141,8 +144,12 @@ def _statistics(
     cadence, vocabulary = seen.form.cadence_seconds, seen.vocabulary
     servers, unseen = vocabulary.trained, vocabulary.unseen
     trained = vocabulary.codes(servers)
+    slow = slow_servers(seen.masks, cadence)
+    keys = [pinned.key for pinned in plan.objects]
+    slower = by_cadence(slow, vocabulary.names, keys)
 
     def part(name: str, codes: Indices, masks: Sequence[Mask]) -> Part:
+        theirs = {code: slow[code] for code in codes.tolist() if code in slow}
         return Part(
             name=name,
             uri=plan.data_uri,
@@ -153,6 +160,7 @@ def _statistics(
             targets=seen.form.targets,
             chosen=data.servers,
             others=others,
+            slower=by_cadence(theirs, vocabulary.names, keys),
         )
 
     border = plan.split.train_end
@@ -196,14 +204,23 @@ def _statistics(
         validation_blocks=validation,
         steps_per_epoch=-(-min(num_windows, most) // training.batch_size),
         absent=tuple(_absent(seen)),
-        notes=(*_notes(seen), *_without_window(servers, has_window)),
+        notes=(*_notes(seen), *_without_window(servers, has_window, slower, cadence)),
     )
 
 
-def _without_window(servers: tuple[str, ...], has_window: NDArray[np.bool_]) -> Iterable[str]:
-    without = [name for name, has in zip(servers, has_window, strict=True) if not has]
+def _without_window(
+    servers: tuple[str, ...],
+    has_window: NDArray[np.bool_],
+    slower: Sequence[Slower],
+    cadence_seconds: int,
+) -> Iterable[str]:
+    """Yields what is told of servers that are too slow for the grid, and of others without one."""
+    without = {name for name, has in zip(servers, has_window, strict=True) if not has}
+    for found in slower:
+        yield found.told(cadence_seconds, without_window=len(without.intersection(found.names)))
+        without.difference_update(found.names)
     if without:
-        yield f"{len(without)} servers without one window in training: {some(without)}"
+        yield f"{len(without)} servers without one window in training: {some(sorted(without))}"
 
 
 def _absent(seen: _Seen) -> Iterable[AbsentValues]:

@@ -49,6 +49,11 @@ class Vocabulary:
         return self._last[1]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Servers by their code."""
+        return tuple(self._codes)
+
+    @property
     def states(self) -> tuple[str, ...]:
         """States of the training part, sorted."""
         return tuple(sorted(self._states))
