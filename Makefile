@@ -100,6 +100,10 @@ bench-memory: .venv/.stamp ## Peak memory of a training process, and whether it 
 bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan
 
+.PHONY: bench-operator
+bench-operator: .venv/.stamp cluster-build-api ## The operator at scale, beside plain Jobs
+	@$(PYTHON) -m benchmarks.operator
+
 # --- faults -------------------------------------------------------------------------------
 
 .PHONY: faults

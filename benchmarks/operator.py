@@ -1,0 +1,290 @@
+"""The operator on a control plane with simulated nodes, beside plain Jobs: `make bench-operator`.
+
+* `latency_p50_seconds`, `latency_p99_seconds`: from a run's creation to its Job, at 10 creations a
+  second. The same runs come to their end: `requests_per_run`, counted by the API server (all but
+  Leases), and `cpu_ms_per_run`, of the operator's process.
+* `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_plain`: pods a second
+  as a share of those of plain Jobs of the same kind, in turns.
+* `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, nothing
+  happening and nobody asked for progress. `growth_slope`: processor time of a run when all of these
+  are there, over the same when there are few.
+* `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
+* `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
+
+`--quick` takes a tenth of everything, for development.
+"""
+
+import asyncio
+import json
+import os
+import statistics as stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from argus_contract import names
+from benchmarks.operator_load import (
+    JsonObject,
+    Load,
+    by_name,
+    by_run,
+    jobs_path,
+    make_foreign_pod,
+    make_plain_job,
+    make_run,
+    pods_path,
+    runs_path,
+)
+from benchmarks.report import emit
+from stage.control_plane import ControlPlane, requests_of
+from stage.operator_process import USER, Chart, OperatorProcess
+from stage.waiting import until
+
+SHARE = 10 if "--quick" in sys.argv else 1
+PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
+AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
+NUM_TURNS = 2
+REST_SECONDS, POLL_SECONDS, BATCH = 60, 120, 200 // (SHARE if SHARE < 4 else 4)
+TRAINERS = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+LIMITS = {
+    "latency_p50_seconds": "<= 0.025",
+    "latency_p99_seconds": "<= 0.09",
+    "drain_per_second": ">= 100",
+    "requests_per_run": "<= 6",
+    "cpu_ms_per_run": "<= 20",
+    "rss_mib": "<= 200",
+    "cpu_cores": "<= 0.05",
+    "rest_requests_per_second": "<= 2",
+    "polling_cpu_cores": "<= 0.25",
+    "polling_requests_per_second": "<= 12",
+    "foreign_pods_mib": "<= 10",
+    "growth_slope": "<= 1.05",
+}
+
+
+def cpu_seconds(operator: OperatorProcess) -> float:
+    fields = Path(f"/proc/{operator.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(operator: OperatorProcess) -> float:
+    status = Path(f"/proc/{operator.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+@dataclass
+class Meter:
+    """Processor time and requests of an operator in a while."""
+
+    plane: ControlPlane
+    operator: OperatorProcess
+    seconds: float = 0.0
+    cpu: float = 0.0
+    requests: dict[str, int] = field(default_factory=dict)
+    """By verb and resource, without Leases."""
+
+    @contextmanager
+    def running(self) -> Iterator["Meter"]:
+        before, cpu, began = self._asked(), cpu_seconds(self.operator), time.monotonic()
+        yield self
+        self.seconds = time.monotonic() - began
+        self.cpu = cpu_seconds(self.operator) - cpu
+        # The API server writes its record a moment after its answer.
+        time.sleep(1.0)
+        for entry in requests_of(self.plane, USER)[before:]:
+            about = entry.get("objectRef", {})
+            if about.get("resource") != "leases":
+                kind = f"{entry['verb']} {about.get('resource', '')}{about.get('subresource', '')}"
+                self.requests[kind] = self.requests.get(kind, 0) + 1
+
+    def _asked(self) -> int:
+        return len(requests_of(self.plane, USER))
+
+
+@dataclass
+class Bench:
+    plane: ControlPlane
+    operator: OperatorProcess
+    load: Load
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def meter(self) -> Meter:
+        return Meter(self.plane, self.operator)
+
+    def phases(self, namespace: str) -> list[str]:
+        runs = self.plane.api().items(runs_path(namespace))
+        return [run.get("status", {}).get("phase", "") for run in runs]
+
+    async def until(self, namespace: str, phase: str, count: int) -> None:
+        """Waits until so many runs of a namespace are in this phase."""
+
+        def there() -> bool:
+            return self.phases(namespace).count(phase) >= count
+
+        await asyncio.to_thread(until, there, 900, f"{count} runs to be {phase}")
+
+    async def latency(self) -> None:
+        self.plane.make_namespace("latency")
+        runs = [make_run(f"run-{n}", 2) for n in range(PER_SECOND * SECONDS)]
+        with self.meter().running() as meter:
+            async with self.load.watching(jobs_path("latency"), by_run) as seen:
+                sent = await self.load.create(runs_path("latency"), runs, PER_SECOND)
+                await seen.until(len(runs), "Jobs")
+            await self.until("latency", "Succeeded", len(runs))
+        waited = sorted(seen.at[name] - at for name, at in sent.items())
+        self.figures |= {
+            "latency_p50_seconds": stat.median(waited),
+            "latency_p99_seconds": waited[int(len(waited) * 0.99)],
+            "requests_per_run": sum(meter.requests.values()) / len(runs),
+            "cpu_ms_per_run": 1000 * meter.cpu / len(runs),
+        }
+        for kind, count in sorted(meter.requests.items(), key=lambda item: -item[1]):
+            print(f"  {count / len(runs):6.2f} {kind}", flush=True)
+
+    async def drain(self) -> None:
+        jobs, pods, plain = [], [], []
+        for turn in range(NUM_TURNS):
+            ours, theirs = f"drain-{turn}", f"plain-{turn}"
+            self.plane.make_namespace(ours)
+            self.plane.make_namespace(theirs)
+            async with (
+                self.load.watching(jobs_path(ours), by_run) as made,
+                self.load.watching(pods_path(ours), by_name) as begun,
+            ):
+                began = time.monotonic()
+                await self.load.create(
+                    runs_path(ours), [make_run(f"run-{n}", None) for n in range(AT_ONCE)]
+                )
+                await made.until(AT_ONCE, "Jobs")
+                await begun.until(AT_ONCE, "pods")
+            jobs.append(AT_ONCE / (max(made.at.values()) - began))
+            pods.append(AT_ONCE / (max(begun.at.values()) - began))
+            like = self.plane.api().items(jobs_path(ours), limit="1")[0]
+            async with self.load.watching(pods_path(theirs), by_name) as begun:
+                began = time.monotonic()
+                await self.load.create(
+                    jobs_path(theirs), [make_plain_job(f"job-{n}", like) for n in range(AT_ONCE)]
+                )
+                await begun.until(AT_ONCE, "pods")
+            plain.append(AT_ONCE / (max(begun.at.values()) - began))
+            await self.load.delete_namespaces(ours, theirs)
+        self.figures |= {
+            "drain_per_second": stat.median(jobs),
+            "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
+        }
+
+    async def cpu_of_batch(self, name: str) -> float:
+        """Returns processor seconds of a run of a batch that comes to its end."""
+        runs = [make_run(f"{name}-{n}", 1) for n in range(BATCH)]
+        with self.meter().running() as meter:
+            await self.load.create(runs_path("many"), runs, PER_SECOND * 2)
+            # Asked seldom, as the list is long.
+            until(lambda: self.ended(name) >= BATCH, 300, f"batch {name} to end")
+        return meter.cpu / BATCH
+
+    def ended(self, prefix: str) -> int:
+        runs = self.plane.api().items(runs_path("many"))
+        return sum(
+            run["metadata"]["name"].startswith(f"{prefix}-")
+            and run.get("status", {}).get("phase") == "Succeeded"
+            for run in runs
+        )
+
+    async def many(self) -> None:
+        self.plane.make_namespace("many")
+        few = await self.cpu_of_batch("few")
+        done = [make_run(f"done-{n}", 1) for n in range(FINISHED - 2 * BATCH)]
+        await self.load.create(runs_path("many"), done, 40)
+        await self.until("many", "Succeeded", len(done) + BATCH)
+        await self.load.create(
+            runs_path("many"), [make_run(f"live-{n}", None) for n in range(RUNNING)]
+        )
+        until(lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run")
+        crowd = await self.cpu_of_batch("crowd")
+        # Starting runs are looked at more often; after a minute they count as silent.
+        await asyncio.sleep(90)
+        with self.meter().running() as meter:
+            await asyncio.sleep(REST_SECONDS)
+        self.figures |= {
+            "growth_slope": crowd / few,
+            "rss_mib": rss_mib(self.operator),
+            "cpu_cores": meter.cpu / meter.seconds,
+            "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
+        }
+
+    def live_pods(self) -> list[JsonObject]:
+        running = "status.phase=Running"
+        return self.plane.api().items(
+            pods_path("many"), labelSelector=TRAINERS, fieldSelector=running
+        )
+
+    async def foreign(self) -> None:
+        self.plane.make_namespace("foreign")
+        before = rss_mib(self.operator)
+        pods = (make_foreign_pod(f"pod-{n}") for n in range(FOREIGN))
+        await self.load.create(pods_path("foreign"), pods)
+        await asyncio.sleep(15)
+        self.figures["foreign_pods_mib"] = rss_mib(self.operator) - before
+
+    async def polling(self, folder: Path) -> None:
+        """The operator is another one by now, which asks for progress."""
+        trainers = {
+            pod["status"]["podIP"]: (
+                pod["metadata"]["labels"][names.LABEL_RUN_KEY],
+                pod["metadata"]["name"],
+            )
+            for pod in self.live_pods()
+        }
+        known = folder / "trainers.json"
+        known.write_text(json.dumps(trainers))
+        command = [sys.executable, "-m", "benchmarks.operator_progress", str(known)]
+        with subprocess.Popen(command) as server:
+            try:
+                await self.until("many", "Running", RUNNING)
+                with self.meter().running() as meter:
+                    await asyncio.sleep(POLL_SECONDS)
+            finally:
+                server.kill()
+        self.figures |= {
+            "polling_cpu_cores": meter.cpu / meter.seconds,
+            "polling_requests_per_second": sum(meter.requests.values()) / meter.seconds,
+        }
+
+
+async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
+    chart = Chart.install(plane, progress={"intervalSeconds": 3600})
+    async with Load.on(plane) as load:
+        with chart.operator() as operator:
+            bench = Bench(plane, operator, load)
+            await bench.latency()
+            await bench.drain()
+            await bench.many()
+            await bench.foreign()
+        chart = Chart.install(plane)
+        with chart.operator() as operator:
+            bench.operator = operator
+            await bench.polling(folder)
+    return bench.figures
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ControlPlane.running(Path(folder) / "state") as plane,
+    ):
+        figures = asyncio.run(measure(plane, Path(folder)))
+    print(f"{'figure':>28} {'value':>10} {'goal':>10}")
+    for name, value in figures.items():
+        print(f"{name:>28} {value:>10.3f} {LIMITS.get(name, ''):>10}")
+    if SHARE == 1:
+        emit("operator", figures, ["kopf", "kubernetes", "aiohttp"])
+
+
+if __name__ == "__main__":
+    main()
