@@ -112,7 +112,7 @@ def test_a_node_that_does_not_come_back_is_given_up_and_the_zombie_does_no_harm(
     """Nobody on it hears that the pod must go; its trainer stays until the kubelet is back."""
     beside = alone(**LONG)
     document = trials.document("node-unreachable", training=LONG)
-    document["spec"] |= {"nodeUnreachableSeconds": 10, "terminationGracePeriodSeconds": 10}
+    document["spec"] |= {"nodeUnreachableSeconds": 30, "terminationGracePeriodSeconds": 10}
     run = trials.begin_with(document)
     first = run.running_pod()
     with crashed("kubelet"), given_up(run.namespace, first):
