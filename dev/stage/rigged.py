@@ -3,8 +3,8 @@
 A run named `...-N` is interrupted once, where its reconcile waits for the N-th time, counted
 over all lives of the operator. The folder ARGUS_RIG holds what must outlive a killed process: the
 count of each run and a file `<run>.reached` for each interruption. With ARGUS_RIG_ACTION `kill`
-the process kills itself there; with `wait` it stands still until somebody makes `<run>.done`. Runs of other namespaces than
-ARGUS_RIG_NAMESPACE are left alone.
+the process kills itself there; with `wait` it stands still until somebody makes `<run>.done`. Runs
+of other namespaces than ARGUS_RIG_NAMESPACE are left alone.
 ARGUS_RIG_RESYNC, in seconds, shortens the time in which news that no watch told is found.
 """
 
