@@ -67,7 +67,7 @@ def calm(plane: ControlPlane, chart: Chart, tmp_path_factory: pytest.TempPathFac
     """What each story comes to when nothing happens, and how often its reconcile waits."""
     plane.make_namespace("calm")
     runs, folder = Runs(plane, "calm"), tmp_path_factory.mktemp("calm")
-    rig = {**PATHS, "ARGUS_RIG": str(folder), "ARGUS_RIG_ACTION": "kill"}
+    rig = rig_of(runs, folder, "kill")
     with (
         Trainers(plane, "calm", story_of) as trainers,
         chart.operator(command=RIGGED, environment=rig) as operator,
@@ -93,13 +93,21 @@ def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     return tell
 
 
+def rig_of(runs: Runs, folder: Path, action: str) -> dict[str, str]:
+    """Returns the variables of a rigged operator."""
+    rig = {"": str(folder), "_ACTION": action, "_NAMESPACE": runs.namespace}
+    return {**PATHS, **{f"ARGUS_RIG{name}": value for name, value in rig.items()}}
+
+
 def assert_ended_as_if_calm(runs: Runs, names: list[str], calm: Any) -> None:
     for name in names:
         assert runs.end_of(name) == calm[name.split("-")[0]][0], name
 
 
 def assert_no_job_was_made_twice(runs: Runs, names: list[str]) -> None:
-    assert len(runs.created_jobs()) == len(names)
+    """That each has one is in its end; a client that died in the request has no 201 on record."""
+    made = runs.created_jobs()
+    assert 0 < len(made) == len(set(made)) <= len(names)
 
 
 def points(calm: Any, size: str, story: str) -> list[int]:
@@ -115,7 +123,7 @@ def test_an_operator_that_is_killed_at_any_await_of_a_reconcile(
     chart, runs, trainers, calm, told, tmp_path, size
 ):
     names = [f"evicted-{number}" for number in points(calm, size, "evicted")]
-    rig = {**PATHS, "ARGUS_RIG": str(tmp_path), "ARGUS_RIG_ACTION": "kill"}
+    rig = rig_of(runs, tmp_path, "kill")
     with chart.operator(command=RIGGED, environment=rig) as operator:
         kubelet = Kubelet([operator])
         for name in names:
@@ -134,7 +142,7 @@ def test_a_run_that_is_deleted_and_made_again_at_any_await_of_a_reconcile(
     chart, runs, trainers, calm, told, tmp_path, size
 ):
     names = [f"evicted-{number}" for number in points(calm, size, "evicted")]
-    rig = {**PATHS, "ARGUS_RIG": str(tmp_path), "ARGUS_RIG_ACTION": "wait"}
+    rig = rig_of(runs, tmp_path, "wait")
     uids = {}
     with chart.operator(command=RIGGED, environment=rig) as operator:
         for name in names:
