@@ -159,6 +159,8 @@ class EndReason(StrEnum):
     STUCK = "Stuck"
     CONFIGURATION = "ConfigurationError"
     GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
+    OOM_KILLED = "OOMKilled"
+    """Killed at the memory limit of its container, as its pod says."""
     SUPERSEDED = "Superseded"
     """A newer claim took the run over."""
     CRASHED = "Crashed"

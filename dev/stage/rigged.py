@@ -3,7 +3,8 @@
 A run named `...-N` is interrupted once, where its reconcile waits for the N-th time, counted
 over all lives of the operator. The folder ARGUS_RIG holds what must outlive a killed process: the
 count of each run and a file `<run>.reached` for each interruption. With ARGUS_RIG_ACTION `kill`
-the process kills itself there; with `wait` it stands still until somebody makes `<run>.done`.
+the process kills itself there; with `wait` it stands still until somebody makes `<run>.done`. Runs
+of other namespaces than ARGUS_RIG_NAMESPACE are left alone.
 ARGUS_RIG_RESYNC, in seconds, shortens the time in which news that no watch told is found.
 """
 
@@ -75,10 +76,14 @@ def rig() -> None:
     """Changes the operator of this process, as the environment says."""
     if "ARGUS_RIG" in os.environ:
         found = Rig(Path(os.environ["ARGUS_RIG"]), os.environ["ARGUS_RIG_ACTION"])
+        namespace = os.environ["ARGUS_RIG_NAMESPACE"]
         original = Reconciler.reconcile
 
         async def reconcile(self: Reconciler, key: Key) -> float | None:
-            pause: float | None = await Watched(original(self, key), found, key.name)
+            work = original(self, key)
+            if key.namespace != namespace:
+                return await work
+            pause: float | None = await Watched(work, found, key.name)
             return pause
 
         Reconciler.reconcile = reconcile  # type: ignore[method-assign]

@@ -112,6 +112,11 @@ class Exit:
     report: ProgressReport | None
     """The trainer's last words."""
 
+    @property
+    def tells_why(self) -> bool:
+        """Says whether more is known of it than its code."""
+        return self.reason == "OOMKilled" or bool(self.report and self.report.end_reason)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hindrance:

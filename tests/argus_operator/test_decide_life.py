@@ -1,5 +1,6 @@
 """While a trainer runs, is disrupted, goes on, and ends."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from argus_contract.exit_codes import ExitCode
 from argus_contract.progress import TrainerPhase
-from argus_contract.status import ConditionType, EndReason, Lineage, Phase
+from argus_contract.status import ConditionType, Disruptions, EndReason, Lineage, Phase
 from argus_operator.policies.columns import duration
 from argus_operator.views import Hindrance, JobEnd
 
@@ -139,9 +140,37 @@ def test_an_old_pods_last_words_do_not_undo_what_a_newer_pod_said(scene: Any, bu
     assert scene.decide().status.progress.step == 80
 
 
+def test_what_its_pod_tells_of_a_death_corrects_the_successors_guess(
+    scene: Any, build: Any
+) -> None:
+    """A process killed for its memory writes nothing: its successor can only call it Lost."""
+    scene.job().ended("a", 137, reason="OOMKilled").store()
+    assert scene.observed.run.status.attempts[0].end_reason is EndReason.OOM_KILLED
+    attempts = (
+        build.attempt(1, "a", EndReason.LOST, lost_seconds=3),
+        build.attempt(2, "b"),
+    )
+    report = build.report(
+        claim=2,
+        attempts=attempts,
+        disruptions=Disruptions(count=1, lost_seconds=3, lost_gpu_seconds=0),
+    )
+    for _ in range(2):
+        scene.running("b").says("b", report).store()
+        status = scene.observed.run.status
+        first = status.attempts[0]
+        assert (first.end_reason, first.exit_code) == (EndReason.OOM_KILLED, 137)
+        assert first.lost_seconds == 3
+        assert (status.disruptions.count, status.disruptions.lost_seconds) == (0, 3)
+        # The pod goes; what was seen of it stays.
+        scene.observed = replace(
+            scene.observed, pods=tuple(p for p in scene.observed.pods if p.name != "a")
+        )
+
+
 def test_a_crash_is_tried_again_and_says_so(scene: Any) -> None:
     status = scene.job().ended(code=137, reason="OOMKilled").decide().status
-    assert (status.phase, status.reason) == (Phase.STARTING, "Crashed")
+    assert (status.phase, status.reason) == (Phase.STARTING, "OOMKilled")
     assert "OOMKilled" in status.message
     assert status.disruptions.count == 0
 

@@ -36,6 +36,7 @@ from argus_operator.errors import ApiUnreachable, Conflict, api_error
 from argus_operator.observe import Observer
 from argus_operator.observed import Poll
 from argus_operator.policies.disruption_budget import FRUITLESS, TOO_MANY
+from argus_operator.policies.ending import DATA_REFUSED
 from argus_operator.reconcile import Reconciler
 from argus_operator.status import StatusWriter
 from argus_operator.views import Exit, Hindrance, JobEnd, JobView, Listed, PodView, read_status
@@ -65,6 +66,8 @@ class World:
     published: bool = False
     finding: str | None = None
     """What planning will find (a reason of DataValidated); None: the trainer plans."""
+    enforced: bool = False
+    """Data below a limit ends planning with 65."""
     plan_stands: bool = False
     num_jobs: int = 0
     forced: set[str] = field(default_factory=set)
@@ -172,6 +175,8 @@ class World:
             failed = sum(pod.exit.code == 1 for pod in own if pod.exit)
             if 0 in codes:
                 self.set(job, end=JobEnd.COMPLETE, ended=self.now, failed=failed)
+            elif 65 in codes:
+                self.set(job, end=JobEnd.FAILED, end_reason="PodFailurePolicy", ended=self.now)
             elif failed > 3:
                 self.set(
                     job,
@@ -236,8 +241,12 @@ class World:
         words = self.planning_report(reason)
         return self.leave(pod, code, words)
 
+    @property
+    def refuses(self) -> bool:
+        return self.enforced and self.finding == "BelowLimits" and not self.published
+
     def planning_report(self, end: EndReason | None) -> ProgressReport:
-        found = end is EndReason.COMPLETED
+        found = end in (EndReason.COMPLETED, EndReason.DATA)
         known = {} if not self.published else self.report(TrainerPhase.ENDED).model_dump()
         return ProgressReport.model_validate(
             {
@@ -327,18 +336,19 @@ class Story(RuleBasedStateMachine):
         seed=st.integers(min_value=0, max_value=2**16),
         finding=st.sampled_from([None, *VERDICTS]),
         earlier=st.booleans(),
+        enforced=st.booleans(),
     )
-    def begin(self, seed: int, finding: str | None, earlier: bool) -> None:
+    def begin(self, seed: int, finding: str | None, earlier: bool, enforced: bool) -> None:
         """`earlier`: a resource of this name trained and published before, and was deleted."""
         self.chance = random.Random(seed)
         scene = type(self).make_scene()
-        data = {
-            "uri": "s3://metrics/edge",
-            "validation": {"policy": "Warn" if finding else "Off"},
-        }
+        judged = "Enforce" if enforced else "Warn"
+        data = {"uri": "s3://metrics/edge", "validation": {"policy": judged if finding else "Off"}}
         scene.spec(data=data, nodeUnreachableSeconds=60)
         self.configuration = scene.configuration
-        self.world = World(run=scene.observed.run, now=scene.now, finding=finding)
+        self.world = World(
+            run=scene.observed.run, now=scene.now, finding=finding, enforced=enforced
+        )
         if earlier and finding:
             self.world.published = True
             past = scene.now - timedelta(days=1)
@@ -457,6 +467,8 @@ class Story(RuleBasedStateMachine):
             self.world.set(pod, deleting=True, leave_by=self.world.now)
         elif what == "crash":
             self.world.end_planning(pod, 1, EndReason.CRASHED)
+        elif what == "publish" and self.world.refuses:
+            self.world.end_planning(pod, 65, EndReason.DATA)
         elif what == "publish":
             self.world.end_planning(pod, 0, EndReason.COMPLETED)
 
@@ -502,10 +514,13 @@ class Story(RuleBasedStateMachine):
     def compare(self, status: Any, ledger: list[Attempt]) -> None:
         assert status.phase in TERMINAL_PHASES
         if status.phase is Phase.FAILED:
-            assert status.reason in ("BackoffLimitExceeded", FRUITLESS, TOO_MANY)
+            assert status.reason in ("BackoffLimitExceeded", FRUITLESS, TOO_MANY, DATA_REFUSED)
+            assert (status.reason == DATA_REFUSED) <= (self.world.refuses and not ledger)
             assert not any(job.end is None for job in self.world.jobs.values())
             return
         assert status.artifact == ARTIFACT
+        if self.world.enforced and self.world.finding == "BelowLimits":
+            assert status.start_time is None, "it trained on data that was refused"
         judged = {c.reason for c in status.conditions if c.type is ConditionType.DATA_VALIDATED}
         if self.world.finding is None:
             assert judged == set()

@@ -11,8 +11,8 @@ import pytest
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import LaunchStorage
 from argus_contract.spec import ResumePolicy
-from argus_trainer.errors import DataError, UsageError
-from argus_trainer.process.local import Request, launch_of
+from argus_trainer.errors import ConfigurationError, DataError, UsageError
+from argus_trainer.process.local import Request, start_of
 from argus_trainer.process.options import in_options
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.local import LocalStore
@@ -50,20 +50,36 @@ def request_of(tmp_path, **changes) -> Request:
 
 
 def test_the_same_command_is_the_same_run_and_another_setting_is_another(tmp_path):
-    first, again = (launch_of(request_of(tmp_path)) for _ in range(2))
-    other = launch_of(request_of(tmp_path, training={"epochs": 21}))
+    first, again = (start_of(request_of(tmp_path)).launch for _ in range(2))
+    other = start_of(request_of(tmp_path, training={"epochs": 21})).launch
     assert first == again
     assert first.run_key != other.run_key
     assert first.checkpoint.uri == str(tmp_path / "models" / "checkpoints")
 
 
 def test_fresh_begins_another_run_which_the_plain_command_then_goes_on_with(tmp_path):
-    plain = launch_of(request_of(tmp_path))
-    fresh = launch_of(request_of(tmp_path, fresh=True))
-    later = launch_of(request_of(tmp_path))
-    fresher = launch_of(request_of(tmp_path, fresh=True))
-    assert len({plain.run_key, fresh.run_key, fresher.run_key}) == 3
-    assert later.run_key == fresh.run_key
+    plain = start_of(request_of(tmp_path)).launch
+    fresh = start_of(request_of(tmp_path, fresh=True))
+    assert not (tmp_path / "models").exists(), "it may still be refused"
+    assert start_of(request_of(tmp_path)).launch == plain
+    too_late = start_of(request_of(tmp_path, fresh=True))
+    fresh.begin()
+    with pytest.raises(ConfigurationError, match="start again"):
+        too_late.begin()
+    later = start_of(request_of(tmp_path)).launch
+    fresher = start_of(request_of(tmp_path, fresh=True)).launch
+    assert len({plain.run_key, fresh.launch.run_key, fresher.run_key}) == 3
+    assert later.run_key == fresh.launch.run_key
+
+
+def test_a_run_that_is_another_one_for_its_options_knows_of_those_before(tmp_path):
+    first = start_of(request_of(tmp_path))
+    assert first.others == 0
+    folder = tmp_path / "models" / "checkpoints" / first.launch.run_key
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_bytes(b"{}")
+    assert start_of(request_of(tmp_path)).others == 0
+    assert start_of(request_of(tmp_path, training={"epochs": 21})).others == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +120,7 @@ def test_fresh_begins_another_run_which_the_plain_command_then_goes_on_with(tmp_
 )
 def test_an_impossible_setting_is_named_as_on_the_command_line(tmp_path, changes, text):
     with pytest.raises(UsageError) as refusal:
-        launch_of(request_of(tmp_path, **changes))
+        start_of(request_of(tmp_path, **changes))
     assert str(refusal.value) == text
 
 
@@ -145,7 +161,7 @@ def test_a_run_is_refused_in_the_words_of_its_command_line(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named_with_the_way_out(tmp_path):
     with pytest.raises(DataError, match="no such folder: make one with `argus generate`"):
-        launch_of(request_of(tmp_path, dataset=str(tmp_path / "absent")))
+        start_of(request_of(tmp_path, dataset=str(tmp_path / "absent")))
 
 
 @pytest.mark.parametrize(
@@ -155,12 +171,6 @@ def test_a_folder_that_is_not_there_is_named_with_the_way_out(tmp_path):
         (["train", "a", "--dataset", "b"], {}, 64, "argus: DATASET a and --dataset b differ"),
         (["train", "s3://"], {}, 64, "argus: --dataset 's3://' names no bucket"),
         (["train", ".", "--output", ""], {}, 64, "argus: --output '' names no place"),
-        (
-            ["train", ".", "--fresh", "--output", "/proc/x"],
-            {},
-            78,
-            "argus: storage: put_new /proc/x/checkpoints/fresh/",
-        ),
         (
             ["train", ".", "--output", "/dev/null/x"],
             {},

@@ -179,3 +179,4 @@ def test_attempts_name_what_they_left_and_nothing_else(store):
 def test_the_watchdog_leaves_an_outage_its_time():
     assert deadline_of(1800, 600) == 1800
     assert deadline_of(600, 600) == 600 + AFTER_OUTAGE_SECONDS
+    assert deadline_of(601, 600) == 600 + AFTER_OUTAGE_SECONDS

@@ -103,7 +103,8 @@ def test_a_trainer_killed_for_its_memory_costs_one_retry_and_no_step(alone, tria
     terminated = container["state"]["terminated"]
     assert (terminated["reason"], terminated["exitCode"]) == ("OOMKilled", 137)
     assert run.jobs()[0]["status"]["failed"] == 1
-    assert ended.endings[-1] == "Completed"
+    assert ended.endings == ["OOMKilled", "Completed"]
+    assert ended.disruptions == 0, "a retry was consumed"
     assert ended.status["attempts"][0]["exitCode"] == 137
 
 
@@ -112,7 +113,7 @@ def test_a_node_that_does_not_come_back_is_given_up_and_the_zombie_does_no_harm(
     """Nobody on it hears that the pod must go; its trainer stays until the kubelet is back."""
     beside = alone(**LONG)
     document = trials.document("node-unreachable", training=LONG)
-    document["spec"] |= {"nodeUnreachableSeconds": 10, "terminationGracePeriodSeconds": 10}
+    document["spec"] |= {"nodeUnreachableSeconds": 30, "terminationGracePeriodSeconds": 10}
     run = trials.begin_with(document)
     first = run.running_pod()
     with crashed("kubelet"), given_up(run.namespace, first):
@@ -307,7 +308,8 @@ def test_a_store_that_stays_away_too_long_costs_the_node_and_nothing_else(alone,
     assert ended.model == beside.model
     assert ended.status["attempts"][0]["pod"] == first
     assert ended.status["attempts"][0]["exitCode"] == 74
-    assert ended.endings[-1] == "Completed"
+    assert ended.endings == ["StorageUnavailable", "Completed"]
+    assert ended.disruptions == 1
     assert "failed" not in run.jobs()[0]["status"], "an outage consumed a retry"
 
 

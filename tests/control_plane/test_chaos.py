@@ -67,7 +67,7 @@ def calm(plane: ControlPlane, chart: Chart, tmp_path_factory: pytest.TempPathFac
     """What each story comes to when nothing happens, and how often its reconcile waits."""
     plane.make_namespace("calm")
     runs, folder = Runs(plane, "calm"), tmp_path_factory.mktemp("calm")
-    rig = {**PATHS, "ARGUS_RIG": str(folder), "ARGUS_RIG_ACTION": "kill"}
+    rig = rig_of(runs, folder, "kill")
     with (
         Trainers(plane, "calm", story_of) as trainers,
         chart.operator(command=RIGGED, environment=rig) as operator,
@@ -93,13 +93,21 @@ def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     return tell
 
 
+def rig_of(runs: Runs, folder: Path, action: str) -> dict[str, str]:
+    """Returns the variables of a rigged operator."""
+    rig = {"": str(folder), "_ACTION": action, "_NAMESPACE": runs.namespace}
+    return {**PATHS, **{f"ARGUS_RIG{name}": value for name, value in rig.items()}}
+
+
 def assert_ended_as_if_calm(runs: Runs, names: list[str], calm: Any) -> None:
     for name in names:
         assert runs.end_of(name) == calm[name.split("-")[0]][0], name
 
 
 def assert_no_job_was_made_twice(runs: Runs, names: list[str]) -> None:
-    assert len(runs.created_jobs()) == len(names)
+    """That each has one is in its end; a client that died in the request has no 201 on record."""
+    made = runs.created_jobs()
+    assert 0 < len(made) == len(set(made)) <= len(names)
 
 
 def points(calm: Any, size: str, story: str) -> list[int]:
@@ -115,7 +123,7 @@ def test_an_operator_that_is_killed_at_any_await_of_a_reconcile(
     chart, runs, trainers, calm, told, tmp_path, size
 ):
     names = [f"evicted-{number}" for number in points(calm, size, "evicted")]
-    rig = {**PATHS, "ARGUS_RIG": str(tmp_path), "ARGUS_RIG_ACTION": "kill"}
+    rig = rig_of(runs, tmp_path, "kill")
     with chart.operator(command=RIGGED, environment=rig) as operator:
         kubelet = Kubelet([operator])
         for name in names:
@@ -134,28 +142,31 @@ def test_a_run_that_is_deleted_and_made_again_at_any_await_of_a_reconcile(
     chart, runs, trainers, calm, told, tmp_path, size
 ):
     names = [f"evicted-{number}" for number in points(calm, size, "evicted")]
-    rig = {**PATHS, "ARGUS_RIG": str(tmp_path), "ARGUS_RIG_ACTION": "wait"}
+    rig = rig_of(runs, tmp_path, "wait")
     uids = {}
+
+    class Person(Kubelet):
+        """Deletes and makes again where the operator stands still."""
+
+        def look(self) -> None:
+            for reached in tmp_path.glob("*.reached"):
+                done = reached.with_suffix(".done")
+                if not done.exists():
+                    runs.delete(reached.stem)
+                    uids[reached.stem] = runs.create(reached.stem)["metadata"]["uid"]
+                    done.touch()
+            super().look()
+
     with chart.operator(command=RIGGED, environment=rig) as operator:
-        for name in names:
-            runs.create(name)
-
-        class Person(Kubelet):
-            """Deletes and makes again where the operator stands still."""
-
-            def look(self) -> None:
-                for reached in tmp_path.glob("*.reached"):
-                    done = reached.with_suffix(".done")
-                    if not done.exists():
-                        runs.delete(reached.stem)
-                        uids[reached.stem] = runs.create(reached.stem)["metadata"]["uid"]
-                        done.touch()
-                super().look()
-
         person = Person([operator])
-        runs.wait_end(names, person, END_SECONDS + 4 * len(names))
-        person.look()  # an end that was seen may be that of a run that is made again just now
-        runs.wait_end(names, person, END_SECONDS)
+        # A few at a time: a run that waits for others is looked at less often.
+        for first in range(0, len(names), 12):
+            batch = names[first : first + 12]
+            for name in batch:
+                runs.create(name)
+            runs.wait_end(batch, person, END_SECONDS)
+            person.look()  # an end that was seen may be that of a run that is made again just now
+            runs.wait_end(batch, person, END_SECONDS)
     assert person.restarts == 0
     assert len(uids) >= 0.7 * len(names)
     for name, uid in uids.items():
@@ -169,7 +180,7 @@ def test_a_run_that_is_deleted_and_made_again_at_any_await_of_a_reconcile(
 
 @pytest.mark.parametrize("size", [SMALL, WHOLE])
 def test_an_api_server_behind_a_bad_network(chart, plane, runs, trainers, calm, told, size):
-    count, seeds = (8, 1) if size == "small" else (60, 5)
+    count, seeds = (8, 1) if size == "small" else (24, 3)
     for seed in range(SEED, SEED + seeds):
         names = [f"{list(STORIES)[n % 4]}-{seed}-{n}" for n in range(count)]
         with BadNetwork(plane, seed).running() as network:

@@ -6,6 +6,8 @@ ledger has yet. Deciding twice from the same facts counts nothing twice, because
 attempts and totals are always taken together from one source: a report, or the status.
 """
 
+from collections.abc import Iterator
+
 from argus_contract.exit_codes import ExitCode
 from argus_contract.progress import ProgressReport
 from argus_contract.status import (
@@ -108,6 +110,8 @@ def end_reason(pod: PodView) -> EndReason:
         return EndReason.LOST if pod.disruption or pod.gone else EndReason.CRASHED
     if pod.exit.report and pod.exit.report.end_reason:
         return pod.exit.report.end_reason
+    if pod.exit.reason == "OOMKilled":
+        return EndReason.OOM_KILLED
     known = _REASON_OF_EXIT_CODE.get(pod.exit.code)  # type: ignore[call-overload]
     if known:
         return EndReason(known)
@@ -135,6 +139,12 @@ def _merge(
     else:
         attempts, disruptions = list(status.attempts), status.disruptions or NO_DISRUPTIONS
     closed: list[Attempt] = []
+    for seen in _seen(observed, status):
+        place = next((i for i, attempt in enumerate(attempts) if attempt.pod == seen.pod), None)
+        if place is not None and attempts[place].end_reason is EndReason.LOST:
+            attempts[place] = attempts[place].model_copy(update=_end_of(seen))
+            if seen.end_reason not in DISRUPTIVE:
+                disruptions = _with_one_less(disruptions)
     for pod in observed.trainers:
         if pod.exit is None or pod.started is None:
             continue
@@ -155,6 +165,24 @@ def _merge(
     return tuple(attempts), disruptions
 
 
+def _seen(observed: Observed, status: ArgusTrainingJobStatus) -> Iterator[Attempt]:
+    """Yields attempts whose end was seen, by the operator or in their pods' own last words.
+
+    The successor of a process that could not write to the bucket closes it as Lost.
+    """
+    told = {pod.name: pod for pod in observed.trainers if pod.exit and pod.exit.tells_why}
+    for attempt in status.attempts:
+        if attempt.pod not in told and attempt.end_reason is EndReason.OOM_KILLED:
+            yield attempt
+    for pod in told.values():
+        if pod.started:
+            yield _completed(Attempt(number=0, pod=pod.name, start=pod.started), pod)
+
+
+def _end_of(seen: Attempt) -> dict[str, object]:
+    return {name: getattr(seen, name) for name in ("end_reason", "exit_code", "message")}
+
+
 def _completed(attempt: Attempt, pod: PodView) -> Attempt:
     """Fills what the ledger does not say; what it says stays."""
     exit_ = pod.exit
@@ -170,6 +198,11 @@ def _completed(attempt: Attempt, pod: PodView) -> Attempt:
             "message": attempt.message or (message[:1024] if message else None),
         }
     )
+
+
+def _with_one_less(before: Disruptions) -> Disruptions:
+    """A death that its own memory limit caused is no disruption, and costs a retry."""
+    return before.model_copy(update={"count": max(0, before.count - 1)})
 
 
 def _with_one_more(before: Disruptions, attempt: Attempt) -> Disruptions:

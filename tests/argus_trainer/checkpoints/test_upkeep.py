@@ -388,6 +388,18 @@ def test_the_commands_answer_people_and_programs_and_need_no_torch(tools, folder
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
+def test_an_address_where_nothing_is_is_named_and_nothing_is_removed(tools, folder_at, tmp_path):
+    tools.trainer(folder_at).live(2, until=2)
+    prefix = f"{tmp_path}/store/checkpoints"
+    lost = argus("checkpoints", f"{tmp_path}/store/checkpoint")
+    assert lost.returncode == 65
+    assert "no run has checkpoints there: name the prefix of checkpoints" in lost.stderr
+    slip = argus("gc", prefix, "--models", f"{tmp_path}/store/model", "--delete")
+    assert slip.returncode == 65
+    assert "no run has taken a name there" in slip.stderr
+    assert keys_of(folder_at)
+
+
 def test_damage_is_an_exit_code_and_a_wrong_time_a_line(tools, folder_at, tmp_path):
     trainer = tools.trainer(folder_at)
     trainer.live(2, until=2)

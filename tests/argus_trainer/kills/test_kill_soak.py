@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from argus_trainer.training import loop
+
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 
 SIGNALS = ("SIGTERM", "SIGKILL")
@@ -26,8 +28,9 @@ def test_a_kill_at_any_single_point_changes_no_bit(new_run, calm, point, kind, s
         assert run.outcome() == calm
 
 
-def test_hundreds_of_kills_in_a_row_change_no_bit(new_run, point):
+def test_hundreds_of_kills_in_a_row_change_no_bit(new_run, point, monkeypatch):
     epochs = 240
+    monkeypatch.setattr(loop, "STOPPING_PATIENCE", epochs)
     undisturbed = new_run("undisturbed", epochs=epochs)
     assert undisturbed.live().ended
     run, dice, kills = new_run("unlucky", epochs=epochs), random.Random(300), 0

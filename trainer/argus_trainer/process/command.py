@@ -7,7 +7,6 @@ import inspect
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +21,7 @@ from argus_contract.spec import DEFAULT_KEEP_LAST, ResumePolicy, TrainingMode
 from argus_trainer.errors import ArgusError, UsageError
 from argus_trainer.process import reading
 from argus_trainer.process.stop import Stop
-from argus_trainer.wording import problems_of
+from argus_trainer.wording import counted, problems_of
 
 if TYPE_CHECKING:
     from argus_trainer.process.local import Request
@@ -232,32 +231,31 @@ def _train(request: "Request") -> None:
     """Train a model on recorded metrics. Started again, it goes on where it was."""
     stop = Stop()
     stop.listen()
-    from argus_trainer.process.local import launch_of
+    from argus_trainer.process.local import start_of
     from argus_trainer.process.options import in_options
     from argus_trainer.process.run import run as run_launch
     from argus_trainer.process.surroundings import Surroundings
 
-    raise typer.Exit(
-        run_launch(
-            launch_of(request),
-            Surroundings(
-                pod=platform.node(),
-                stop=stop,
-                wording=in_options,
-            ),
-        )
+    start = start_of(request)
+    surroundings = Surroundings(
+        pod=platform.node(), stop=stop, wording=in_options, begin=start.begin
     )
+    if start.others:
+        surroundings.say(
+            f"[RUN] A new run. {counted(start.others, 'run')} of other data or options stay in "
+            f"{start.launch.checkpoint.uri}: the command that began one goes on with it"
+        )
+    raise typer.Exit(run_launch(start.launch, surroundings))
 
 
 def _plan(request: "Request") -> None:
     """Show what `argus train` with the same options would do. Writes nothing, needs no GPU."""
-    from argus_trainer.process.local import launch_of
+    from argus_trainer.process.local import start_of
     from argus_trainer.process.options import in_options
     from argus_trainer.process.planning import show
 
     try:
-        # A new token would be written for --fresh.
-        launch = launch_of(replace(request, fresh=False))
+        launch = start_of(request).launch
         show(launch, lambda line: typer.echo(in_options(line)), anew=request.fresh)
     except ArgusError as error:
         raise type(error)(in_options(str(error))) from error

@@ -5,12 +5,16 @@ run. `--fresh` begins another one: tokens are numbered objects beside the checkp
 newest belongs to the plain command from then on.
 """
 
-from collections.abc import Mapping
+import json
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from argus_contract import layout
 from argus_contract.data_spec import DataRules
 from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput, LaunchStorage
 from argus_contract.run_key import run_key
@@ -21,10 +25,12 @@ from argus_contract.spec import (
     ResumePolicy,
     TrainingSpec,
 )
-from argus_trainer.errors import DataError, ObjectExists, UsageError
+from argus_trainer.errors import ConfigurationError, DataError, ObjectExists, UsageError
 from argus_trainer.process.options import refusal_of
+from argus_trainer.process.surroundings import nothing
 from argus_trainer.storage.address import check_address, check_folder
 from argus_trainer.storage.open import open_store
+from argus_trainer.storage.store import Store
 
 NAMESPACE = "local"
 NAME = "argus-train"
@@ -51,8 +57,23 @@ class Request:
     storage: LaunchStorage
 
 
-def launch_of(request: Request) -> Launch:
-    """Returns the launch document. Raises UsageError, DataError for a folder that is not there."""
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """One start of `argus train`."""
+
+    launch: Launch
+    begin: Callable[[], None]
+    """Stores the token of --fresh: a start that is refused leaves nothing behind. Raises
+    ConfigurationError when another start has taken it meanwhile."""
+    others: int
+    """Runs of other options, or of other data, in the same output; 0 where this one goes on."""
+
+
+def start_of(request: Request) -> Start:
+    """Returns what is to be started. Raises UsageError, DataError for a folder that is not there.
+
+    Writes nothing.
+    """
     try:
         rules = DataRules.model_validate(request.data)
         model = ModelSpec.model_validate(request.model)
@@ -75,11 +96,12 @@ def launch_of(request: Request) -> Launch:
     checkpoint_uri = f"{output_uri}/checkpoints"
     data = LaunchData.model_validate({**rules.model_dump(), "uri": data_uri})
     key = _key("", data, model, training)
-    token = _token(checkpoint_uri, key, request)
-    return Launch(
+    store = open_store(checkpoint_uri, request.storage)
+    number = len(store.list_objects(f"{FRESH}{key}/")) + request.fresh
+    launch = Launch(
         namespace=NAMESPACE,
         name=NAME,
-        run_key=_key(token, data, model, training) if token else key,
+        run_key=_key(f"fresh-{number}", data, model, training) if number else key,
         data=data,
         model=model,
         training=training,
@@ -94,21 +116,27 @@ def launch_of(request: Request) -> Launch:
         output=LaunchOutput(uri=output_uri),
         gpus=int(GPU_DEVICE.exists()) if request.gpus is None else request.gpus,
     )
+    return Start(
+        launch=launch,
+        begin=partial(_take, store, f"{FRESH}{key}/{number:06d}") if request.fresh else nothing,
+        others=0 if request.fresh else _num_others(store, launch.run_key),
+    )
 
 
-def _token(checkpoint_uri: str, key: str, request: Request) -> str:
-    """Returns the newest token of this command, "" if it was never started with --fresh."""
-    store = open_store(checkpoint_uri, request.storage)
-    prefix = f"{FRESH}{key}/"
-    while True:
-        newest = len(store.list_objects(prefix))
-        if not request.fresh:
-            return f"fresh-{newest}" if newest else ""
-        try:
-            store.put_new(f"{prefix}{newest + 1:06d}", b"{}\n")
-        except ObjectExists:
-            continue  # another start took this number
-        return f"fresh-{newest + 1}"
+def _take(store: Store, token: str) -> None:
+    try:
+        # Equal bytes would be taken for our own, after a lost reply.
+        store.put_new(token, json.dumps({"id": uuid.uuid4().hex}).encode())
+    except ObjectExists as error:
+        raise ConfigurationError(
+            "another `argus train --fresh` of the same command began at this moment: start again"
+        ) from error
+
+
+def _num_others(store: Store, run_key: str) -> int:
+    plans = (entry.key.partition("/") for entry in store.list_objects())
+    planned = {first for first, _, rest in plans if rest == layout.PLAN and layout.is_run(first)}
+    return 0 if run_key in planned else len(planned)
 
 
 def _key(token: str, data: LaunchData, model: ModelSpec, training: TrainingSpec) -> str:

@@ -22,9 +22,7 @@ LEAVING_SECONDS = 60.0
 
 def deadline_of(progress_deadline_seconds: float, outage_tolerance_seconds: float) -> float:
     """Returns the seconds without a step after which a training is stuck."""
-    if progress_deadline_seconds > outage_tolerance_seconds:
-        return progress_deadline_seconds
-    return outage_tolerance_seconds + AFTER_OUTAGE_SECONDS
+    return max(progress_deadline_seconds, outage_tolerance_seconds + AFTER_OUTAGE_SECONDS)
 
 
 def stacks() -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from argus_contract import layout
 from argus_contract.exit_codes import ExitCode
-from argus_contract.layout import is_run
-from argus_trainer.errors import UsageError
+from argus_trainer.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from argus_contract.ledger import PublishedRecord
@@ -62,6 +62,11 @@ def checkpoints(
     report = survey(
         _opened(prefix), _opener(prefix), only=only, published=_published(models), verify=verify
     )
+    if not report.runs:
+        raise DataError(
+            f"URI {uri}: no run has checkpoints there: name the prefix of checkpoints (of "
+            "`argus train`: OUTPUT/checkpoints)"
+        )
     if output is Form.JSON:
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
@@ -122,7 +127,7 @@ def _place(uri: str) -> tuple[str, str | None]:
 
     check_address("URI", uri)
     prefix, _, last = uri.rstrip("/").rpartition("/")
-    return (prefix, last) if prefix and is_run(last) else (uri.rstrip("/"), None)
+    return (prefix, last) if prefix and layout.is_run(last) else (uri.rstrip("/"), None)
 
 
 def _age(text: str) -> timedelta:
@@ -151,4 +156,10 @@ def _published(models: str | None) -> "dict[str, PublishedRecord]":
     from argus_trainer.storage.address import check_address
 
     check_address("--models", models)
-    return published_runs(_opened(models), lambda line: typer.echo(f"argus: {line}", err=True))
+    store = _opened(models)
+    if not store.list_objects(layout.BUNDLE_NAMES):
+        # A slip here would make every published run an unpublished one, which gc removes.
+        raise DataError(
+            f"--models {models}: no run has taken a name there: name the prefix of the models"
+        )
+    return published_runs(store, lambda line: typer.echo(f"argus: {line}", err=True))
