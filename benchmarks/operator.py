@@ -5,9 +5,9 @@
   Leases), and `cpu_ms_per_run`, of the operator's process.
 * `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_plain`: pods a second
   as a share of those of plain Jobs of the same kind, in turns.
-* `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, nothing
-  happening and nobody asked for progress. `growth_slope`: processor time of a run when all of these
-  are there, over the same when there are few.
+* `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
+  nothing happens and nobody is asked for progress. `growth_slope`: processor time of a run when all
+  of these are there, over the same when there are few.
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
@@ -18,7 +18,6 @@ import asyncio
 import json
 import os
 import statistics as stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -184,8 +183,9 @@ class Bench:
         runs = [make_run(f"{name}-{n}", 1) for n in range(BATCH)]
         with self.meter().running() as meter:
             await self.load.create(runs_path("many"), runs, PER_SECOND * 2)
-            # Asked seldom, as the list is long.
-            until(lambda: self.ended(name) >= BATCH, 300, f"batch {name} to end")
+            await asyncio.to_thread(
+                until, lambda: self.ended(name) >= BATCH, 300, f"batch {name} to end"
+            )
         return meter.cpu / BATCH
 
     def ended(self, prefix: str) -> int:
@@ -205,7 +205,9 @@ class Bench:
         await self.load.create(
             runs_path("many"), [make_run(f"live-{n}", None) for n in range(RUNNING)]
         )
-        until(lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run")
+        await asyncio.to_thread(
+            until, lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run"
+        )
         crowd = await self.cpu_of_batch("crowd")
         # Starting runs are looked at more often; after a minute they count as silent.
         await asyncio.sleep(90)
@@ -244,13 +246,14 @@ class Bench:
         known = folder / "trainers.json"
         known.write_text(json.dumps(trainers))
         command = [sys.executable, "-m", "benchmarks.operator_progress", str(known)]
-        with subprocess.Popen(command) as server:
-            try:
-                await self.until("many", "Running", RUNNING)
-                with self.meter().running() as meter:
-                    await asyncio.sleep(POLL_SECONDS)
-            finally:
-                server.kill()
+        server = await asyncio.create_subprocess_exec(*command)
+        try:
+            await self.until("many", "Running", RUNNING)
+            with self.meter().running() as meter:
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            server.kill()
+            await server.wait()
         self.figures |= {
             "polling_cpu_cores": meter.cpu / meter.seconds,
             "polling_requests_per_second": sum(meter.requests.values()) / meter.seconds,

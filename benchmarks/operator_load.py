@@ -17,6 +17,7 @@ from argus_contract import names
 from stage.control_plane import ControlPlane
 
 NUM_CONNECTIONS = 48
+PATIENCE_SECONDS = 600
 RUNS_FOR = "argus.dev/runs-for"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _ENOUGH = aiohttp.ClientTimeout(total=None, sock_connect=30)
@@ -90,15 +91,17 @@ class Seen:
         self.at.setdefault(self._name_of(metadata), time.monotonic())
         self._changed.set()
 
-    async def until(self, count: int, what: str, timeout: float = 600) -> None:
+    async def until(self, count: int, what: str) -> None:
         """Waits until so many have been seen. Raises TimeoutError."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while len(self.at) < count:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise TimeoutError(f"{len(self.at)} of {count} {what} after {timeout:.0f} s") from None
+            raise TimeoutError(
+                f"{len(self.at)} of {count} {what} after {PATIENCE_SECONDS} s"
+            ) from None
 
 
 class Load:
