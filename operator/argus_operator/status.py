@@ -2,7 +2,8 @@
 
 Server-side apply with the resourceVersion that was read: a resource that was deleted
 and made again meanwhile cannot inherit the status of the old one (Conflict: observe
-again). Progress shares a budget of writes; a new phase does not wait for it.
+again). Progress shares a budget of writes; what people and other controllers act on (a phase, a
+reason, a condition, a Job) does not wait for it.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ class StatusWriter:
         """Returns whether there was something to write. Raises Conflict."""
         if not differs(run.status, status):
             return False
-        if status.phase == run.status.phase:
+        if _facts(status) == _facts(run.status):
             await self._wait_for_slot()
         await self._cluster.apply_status(run, to_apply(status))
         return True
@@ -36,6 +37,11 @@ class StatusWriter:
         self._next_slot = slot + 1 / WRITES_PER_SECOND
         if slot > now:
             await asyncio.sleep(slot - now)
+
+
+def _facts(status: ArgusTrainingJobStatus) -> tuple[object, ...]:
+    conditions = tuple((c.type, c.status, c.reason) for c in status.conditions)
+    return status.phase, status.reason, status.job_name, len(status.attempts), conditions
 
 
 def to_apply(status: ArgusTrainingJobStatus) -> dict[str, Any]:

@@ -291,6 +291,36 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
     json.dumps(wire)
 
 
+def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
+    scene: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    server: Any = ApiServer()
+    writer = StatusWriter(server, lambda: 0.0)
+
+    async def story() -> None:
+        scene.job().running("a").says("a", build.report(step=10)).store()
+        for step in (11, 12, 13):
+            status = scene.says("a", build.report(step=step)).decide().status
+            await writer.write(scene.observed.run, status)
+        assert pauses == pytest.approx([0.1, 0.2])
+        # The same phase, for another reason.
+        status = scene.says("a", None, failure="no answer").decide().status
+        assert (status.phase, status.reason) != (
+            scene.observed.run.status.phase,
+            scene.observed.run.status.reason,
+        )
+        await writer.write(scene.observed.run, status)
+        assert len(pauses) == 2
+
+    asyncio.run(story())
+
+
 def test_a_map_that_became_empty_is_left_out_and_reads_back_the_same(scene: Any) -> None:
     scene.spec(resourcesPerNode={"limits": {"memory": "1Gi"}}, scheduling={"nodeSelector": {}})
     status = scene.job().decide().status
