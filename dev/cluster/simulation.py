@@ -9,8 +9,8 @@ annotation `RUNS_FOR` ("20s") lets it succeed by itself, and whoever writes the 
 from __future__ import annotations
 
 RUNS_FOR = "argus.dev/runs-for"
-OPERATORS = "system:serviceaccounts:argus-system"
-"""The group of accounts whose requests are written down."""
+OPERATORS = ("system:serviceaccounts:argus-system", "system:serviceaccounts:argus-named")
+"""The groups of accounts whose requests are written down."""
 
 _JsonObject = dict[str, object]
 
@@ -147,5 +147,5 @@ def audit_policy() -> _JsonObject:
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted"],
-        "rules": [{"level": "Metadata", "userGroups": [OPERATORS]}, {"level": "None"}],
+        "rules": [{"level": "Metadata", "userGroups": [*OPERATORS]}, {"level": "None"}],
     }

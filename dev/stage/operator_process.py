@@ -32,6 +32,7 @@ NAMESPACE = "argus-system"
 ACCOUNT = "argus-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 """As whom the API server knows the operator."""
+COMMAND = (sys.executable, "-m", "argus_operator")
 _TOKEN_SECONDS = 24 * 3600
 _EVERYWHERE = re.compile(r"^:(\d+)$")
 DEFAULTS: Mapping[str, object] = {
@@ -51,18 +52,19 @@ class Chart:
     deployment: JsonObject
     configuration: Mapping[str, str]
     """Files of the ConfigMap, by name."""
+    namespace: str = NAMESPACE
 
     @classmethod
-    def install(cls, plane: ControlPlane, **values: object) -> "Chart":
+    def install(cls, plane: ControlPlane, namespace: str = NAMESPACE, **values: object) -> "Chart":
         """Renders the chart with these values and applies all of it that is no Deployment.
 
         Raises CommandFailed.
         """
         chosen = {"clusterName": "simulated", "defaults": DEFAULTS, **values}
-        command = ("helm", "template", "argus", "charts/argus", "--namespace", NAMESPACE)
+        command = ("helm", "template", "argus", "charts/argus", "--namespace", namespace)
         rendered = plane.call(*command, "--values", "-", stdin=json.dumps(chosen))
         documents = [document for document in yaml.safe_load_all(rendered) if document]
-        namespaces = {NAMESPACE, *(d["metadata"].get("namespace", NAMESPACE) for d in documents)}
+        namespaces = {namespace, *(d["metadata"].get("namespace", namespace) for d in documents)}
         for name in sorted(namespaces):
             if plane.api().find(f"/api/v1/namespaces/{name}") is None:
                 plane.make_namespace(name)
@@ -76,6 +78,7 @@ class Chart:
             plane=plane,
             deployment=next(d for d in documents if d["kind"] == "Deployment"),
             configuration=next(d["data"] for d in rest if d["kind"] == "ConfigMap"),
+            namespace=namespace,
         )
 
     @property
@@ -85,7 +88,7 @@ class Chart:
 
     def kubeconfig(self, path: Path, server: str | None = None) -> Path:
         """Writes a kubeconfig of the operator's account; `server`: past a proxy, for example."""
-        account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}"
+        account = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{ACCOUNT}"
         wish = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -116,7 +119,7 @@ class Chart:
         *,
         server: str | None = None,
         environment: Mapping[str, str] | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "argus_operator"),
+        command: Sequence[str] = COMMAND,
         is_ready: bool = True,
     ) -> Iterator["OperatorProcess"]:
         """Starts an operator and waits, if asked, until it is ready; nothing of it stays.
@@ -243,7 +246,7 @@ class OperatorProcess:
     def _field(self, entry: Mapping[str, Any]) -> str:
         field_of_pod = {
             "metadata.name": self.name,
-            "metadata.namespace": NAMESPACE,
+            "metadata.namespace": self.chart.namespace,
             "metadata.uid": f"{self.name}-{time.time_ns()}",
             "spec.nodeName": "sim-1",
             "status.podIP": "127.0.0.1",
