@@ -16,6 +16,7 @@ from argus_trainer.data import record_cache, survey
 from argus_trainer.data.moments import Moments
 from argus_trainer.data.record import ObjectRecord, RecordForm, TargetRecord
 from argus_trainer.data.record_pack import DamagedPackError, packed, unpacked
+from argus_trainer.errors import StorageDenied
 from argus_trainer.storage.local import LocalStore
 
 
@@ -163,6 +164,21 @@ def test_a_damaged_pack_is_computed_again_and_replaced(
     read_keys.clear()
     assert run.make_statistics() == run.statistics
     assert not of_data(read_keys)
+
+
+def test_a_damaged_pack_that_may_not_be_removed_ends_no_run(
+    rows, run_over, write, monkeypatch
+) -> None:
+    run = run_over(write(rows())).prepare()
+    (file,) = (run.checkpoints_folder / "stats").rglob("*.safetensors")
+    file.write_bytes(cut(file.read_bytes()))
+
+    def refuse(self: LocalStore, keys: list[str]) -> None:
+        raise StorageDenied("no right to delete")
+
+    monkeypatch.setattr(LocalStore, "delete", refuse)
+    assert run.make_statistics() == run.statistics
+    assert [line for line in run.said if "not kept for later runs: no right to delete" in line]
 
 
 def test_many_small_objects_are_few_packs(rows, run_over, write, monkeypatch) -> None:

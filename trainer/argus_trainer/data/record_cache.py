@@ -162,7 +162,11 @@ class RecordCache:
         for entry in index.entries if index else ():
             places = self._places[entry.object]
             places[:] = [place for place in places if place[0] != pack]
-        self._store.delete([pack.index, pack.tensors])
+        try:
+            self._store.delete([pack.index, pack.tensors])
+        except StorageDenied as error:
+            # A new pack of that name could not be written either.
+            self._give_up(error)
 
 
 def scope_of(data: LaunchData, model: ModelSpec) -> str:

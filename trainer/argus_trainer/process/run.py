@@ -122,7 +122,7 @@ class Journey:
             *about_counts(plan, launch, counts),
             *about_notes((*plan.notes, *statistics.notes)),
         ):
-            surroundings.say(f"[PLAN] {line}")
+            surroundings.say(f"[PLAN] {surroundings.wording(line)}")
         stop.check()
 
         # Seconds of imports: not before it is known that they are needed.
