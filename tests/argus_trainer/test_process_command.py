@@ -212,7 +212,8 @@ def test_ctrl_c_while_the_command_is_still_starting_is_one_line(tmp_path):
     # A run keeps the signal until it listens; any other command ends as shells expect.
     for arguments, exit_code, text in (
         (["train", "--gpus", "0"], 75, "[RUN] Preempted: stopped by a signal"),
-        (["plan"], 130, "argus: stopped by Ctrl-C"),
+        # Long enough that a busy machine does not end it first.
+        (["generate", "--servers", "500", "--hours", "8000"], 130, "argus: stopped by Ctrl-C"),
     ):
         process = subprocess.Popen(
             [sys.executable, "-m", "argus_trainer", *arguments],
