@@ -134,6 +134,7 @@ def test_a_stuck_run_ends_itself_with_what_it_has(new_run, processes, point):
     values = {
         "argus_trainer.training.pace:MOST_SHARE_OF_TIME": 0.0,
         "argus_trainer.training.loop:SLOW_STEP_SECONDS": 0.0,
+        "argus_trainer.process.watchdog:AFTER_OUTAGE_SECONDS": 0.0,
     }
     code = processes.exit_code(run, at={**place, "signal": 0}, values=values)
     assert code == ExitCode.STUCK
@@ -145,6 +146,17 @@ def test_a_stuck_run_ends_itself_with_what_it_has(new_run, processes, point):
     assert "Thread MainThread:" in log
     assert "in wait" in log
     assert said(run).end_reason is EndReason.STUCK
+
+
+@pytest.mark.parametrize("where", ["make_plan", "make_statistics"])
+def test_a_start_that_is_stuck_ends_itself_as_well(new_run, processes, where):
+    run = new_run("never")
+    run.launch = run.launch.model_copy(update={"progress_deadline_seconds": 3})
+    place = {"name": f"argus_trainer.process.pinning:{where}", "hangs": True, "signal": 0}
+    values = {"argus_trainer.process.watchdog:AFTER_OUTAGE_SECONDS": 0.0}
+    assert processes.exit_code(run, at=place, values=values) == ExitCode.STUCK
+    assert said(run).end_reason is EndReason.STUCK
+    assert "no start for" in said(run).message
 
 
 def test_a_signal_is_kept_from_the_first_instant_and_taken_while_torch_is_imported(

@@ -3,7 +3,7 @@
 The same code for a pod that only plans, on a CPU, and for one that plans before it trains.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from argus_contract.data_spec import OnChange
@@ -19,7 +19,8 @@ from argus_trainer.data.record_cache import RecordCache
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.targets import check_targets
 from argus_trainer.errors import ObjectChanged
-from argus_trainer.process.surroundings import Surroundings
+from argus_trainer.process.heard import Heard
+from argus_trainer.process.surroundings import Surroundings, nothing
 from argus_trainer.storage.open import open_source, open_store
 from argus_trainer.storage.store import Store
 from argus_trainer.wording import counted
@@ -28,18 +29,22 @@ from argus_trainer.wording import counted
 class Pinning:
     """Reads the data of one run."""
 
-    def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+    def __init__(
+        self, launch: Launch, surroundings: Surroundings, beat: Callable[[], None] = nothing
+    ) -> None:
+        """`beat` is called for each object that is read on the way to plan and statistics."""
         self._launch = launch
         self._surroundings = surroundings
         stopping = surroundings.stop.requested
         self.data = open_source(launch.data.uri, launch.storage, stopping=stopping)
+        self._heard = Heard(self.data, beat)
 
     def draft(self) -> Plan:
         """Returns a plan without a bundle's name, whose targets the data has. Writes nothing."""
         self._surroundings.say(f"[DATA] Planning from {self.data.uri}")
         now = self._surroundings.clock()
-        plan = make_plan(self.data, self._launch, created_at=now, bundle_name="")
-        check_targets(self.data, plan, self._launch)
+        plan = make_plan(self._heard, self._launch, created_at=now, bundle_name="")
+        check_targets(self._heard, plan, self._launch)
         return plan
 
     def named(self, draft: Plan, output: Store) -> Plan:
@@ -65,7 +70,7 @@ class Pinning:
             most_bytes=shares.record_bytes,
         )
         with Fetcher(
-            self.data, max_bytes=shares.fetch_bytes, slice_bytes=shares.slice_bytes, pins=pins
+            self._heard, max_bytes=shares.fetch_bytes, slice_bytes=shares.slice_bytes, pins=pins
         ) as fetcher:
             return make_statistics(
                 fetcher,

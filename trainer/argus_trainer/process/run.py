@@ -79,6 +79,7 @@ class Journey:
         """Goes all the way. Raises ArgusError where it ends early."""
         launch, surroundings = self.launch, self.surroundings
         check_count(launch.gpus)
+        self._watchdog.start()
         stop, storage = surroundings.stop, launch.storage
         # Both must still be written to after a stop was asked for.
         run_uri = f"{launch.checkpoint.uri.rstrip('/')}/{launch.run_key}"
@@ -104,7 +105,7 @@ class Journey:
             surroundings=surroundings,
             traces=traces,
         )
-        pinning = Pinning(launch, surroundings)
+        pinning = Pinning(launch, surroundings, self._watchdog.beat)
         pins = pinning.pins(run_store)
         runs = RunStore(run_store)
         plan = runs.plan_or(lambda: self._make_plan(ledger, pinning, output))
@@ -129,6 +130,7 @@ class Journey:
         from argus_trainer.process.attempt import Attempt
 
         stop.check()
+        self._watchdog.beat()
         self._attempt = Attempt(
             launch=launch,
             surroundings=surroundings,
@@ -145,7 +147,6 @@ class Journey:
             beat=self._watchdog.beat,
             digests=runs.digests(configuration),
         )
-        self._watchdog.start()
         self._attempt.run()
 
     def leave(self, end: End) -> None:
@@ -211,9 +212,10 @@ class Journey:
         self.surroundings.stop.hurry()
         for stack in stacks():
             self.surroundings.say(stack)
+        what = "step" if self._attempt else "start"
         message = (
-            f"no step for {silent_seconds:.0f} s: the log shows where each thread was; raise "
-            "progressDeadlineSeconds if a step may take that long"
+            f"no {what} for {silent_seconds:.0f} s: the log shows where each thread was; raise "
+            "progressDeadlineSeconds if it may take that long"
         )
         try:
             if self._attempt:

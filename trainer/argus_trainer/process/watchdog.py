@@ -1,7 +1,8 @@
-"""Ends a process whose training makes no step: a deadlock, a hung device, an endless loop.
+"""Ends a process that makes no step: a deadlock, a hung device, an endless loop.
 
 It counts steps, not signs of life: `beat` is called after each part of a step and each batch of a
-validation. Time in which the whole process was frozen (a paused machine, Ctrl-Z) does not count.
+validation, and before the first one for each object that plan and statistics need. Time in which
+the whole process was frozen (a paused machine, Ctrl-Z) does not count.
 """
 
 import os
