@@ -213,7 +213,11 @@ def test_ctrl_c_while_the_command_is_still_starting_is_one_line(tmp_path):
     for arguments, exit_code, text in (
         (["train", "--gpus", "0"], 75, "[RUN] Preempted: stopped by a signal"),
         # Long enough that a busy machine does not end it first.
-        (["generate", "--servers", "500", "--hours", "8000"], 130, "argus: stopped by Ctrl-C"),
+        (
+            ["generate", "--servers", "500", "--hours", "8000", "--output", "long"],
+            130,
+            "argus: stopped by Ctrl-C",
+        ),
     ):
         process = subprocess.Popen(
             [sys.executable, "-m", "argus_trainer", *arguments],
