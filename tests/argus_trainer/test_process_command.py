@@ -220,7 +220,8 @@ def test_ctrl_c_while_the_command_is_still_starting_is_one_line(tmp_path):
         ),
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "argus_trainer", *arguments],
+            # A shell has commands in the background ignore Ctrl-C, and these tests with them.
+            ["env", "--default-signal=INT", sys.executable, "-m", "argus_trainer", *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
