@@ -12,7 +12,7 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
 from argus_operator.decision import Action, CreateJob, DeleteJob, ProveJob
-from argus_operator.errors import AlreadyExists, Invalid, Refused
+from argus_operator.errors import AlreadyExists, Invalid, Refused, api_error
 from argus_operator.job import build_job
 from argus_operator.observed import Observed, Refusal
 from argus_operator.views import Hindrance, JobView
@@ -69,6 +69,11 @@ class Executor:
                     job_name=create.name, hindrance=_predecessor(create, found), predecessor=True
                 )
                 return replace(observed, refusal=refusal)
+            if found.end:
+                # Made before, by a request whose answer was lost: it is judged by the last words of
+                # its pods, and nobody has read them for this picture.
+                self._children.put(found)
+                raise api_error(409, "Conflict", f"Job {create.name} has ended already") from None
             job = found
         except Refused as error:
             return replace(observed, refusal=_refusal(create, error))

@@ -21,6 +21,7 @@ from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.status import StatusWriter, differs, to_apply
 from argus_operator.views import (
+    JobEnd,
     JobView,
     Key,
     Listed,
@@ -256,6 +257,23 @@ def test_a_job_of_a_dying_predecessor_is_not_taken_for_ours(scene: Any, make_sce
     observed = carry_out(scene, ApiServer([theirs]))
     assert observed.jobs == ()
     assert observed.refusal.predecessor
+
+
+def test_a_job_that_ended_before_its_creation_was_known_is_looked_at_again(
+    scene: Any, make_scene: Any
+) -> None:
+    """The answer to its creation was lost: what its pods said at the end is not in this picture."""
+    (ours,) = make_scene().job_ended(JobEnd.FAILED, "PodFailurePolicy").observed.jobs
+    children = Children()
+    executor = Executor(
+        cluster=ApiServer([ours]),  # type: ignore[arg-type]
+        children=children,
+        configuration=scene.configuration,
+        clock=lambda: NOW,
+    )
+    with pytest.raises(Conflict):
+        asyncio.run(executor.carry_out(scene.decide().actions, scene.observed))
+    assert children.jobs(ours.key) == (ours,)
 
 
 def test_a_refused_job_is_told_in_the_servers_words(scene: Any) -> None:
