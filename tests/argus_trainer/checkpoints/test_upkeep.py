@@ -391,9 +391,10 @@ def test_the_commands_answer_people_and_programs_and_need_no_torch(tools, folder
 def test_an_address_where_nothing_is_is_named_and_nothing_is_removed(tools, folder_at, tmp_path):
     tools.trainer(folder_at).live(2, until=2)
     prefix = f"{tmp_path}/store/checkpoints"
-    lost = argus("checkpoints", f"{tmp_path}/store/checkpoint")
-    assert lost.returncode == 65
-    assert "no run has checkpoints there: name the prefix of checkpoints" in lost.stderr
+    for command in ("checkpoints", "gc"):
+        lost = argus(command, f"{tmp_path}/store/checkpoint")
+        assert lost.returncode == 65
+        assert "no run has checkpoints there: name the prefix of checkpoints" in lost.stderr
     slip = argus("gc", prefix, "--models", f"{tmp_path}/store/model", "--delete")
     assert slip.returncode == 65
     assert "no run has taken a name there" in slip.stderr

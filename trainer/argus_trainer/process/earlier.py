@@ -42,10 +42,16 @@ def find_bundle(
     """Says whether this very run has published, and reports all that is known of it then.
 
     Raises ConfigurationError when it has and `output.existingBundlePolicy` is Fail, and DataError
-    when its bundle is damaged for good.
+    when its bundle or its record is damaged for good.
     """
     record = find_published(output, launch.run_key, surroundings.say)
     if record is None:
+        if _has_ended(run_store) and not final_state_stands(run_store):
+            raise DataError(
+                f"{run_store.uri}/{layout.FINAL} says that this run came to its end, its state is "
+                f"gone, and no readable record in {output.uri}/{layout.PUBLISHED} names it: "
+                "restore that record or the state, or change spec.runToken to train again"
+            )
         return Found.NOTHING
     if launch.output.existing_bundle_policy is not ExistingBundlePolicy.FAIL and (
         damage := damage_of(output, record)
@@ -77,6 +83,10 @@ def find_bundle(
         + surroundings.wording("change spec.runToken")
     )
     return Found.WHOLE
+
+
+def _has_ended(run_store: Store) -> bool:
+    return any(entry.key == layout.FINAL for entry in run_store.list_objects(layout.FINAL))
 
 
 def lineage_of(run_store: Store) -> Lineage | None:

@@ -63,10 +63,7 @@ def checkpoints(
         _opened(prefix), _opener(prefix), only=only, published=_published(models), verify=verify
     )
     if not report.runs:
-        raise DataError(
-            f"URI {uri}: no run has checkpoints there: name the prefix of checkpoints (of "
-            "`argus train`: OUTPUT/checkpoints)"
-        )
+        raise _nothing_at(uri)
     if output is Form.JSON:
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
@@ -115,10 +112,19 @@ def gc(
         statistics=statistics,
         delete=delete,
     )
+    if not cleaning.runs:
+        raise _nothing_at(uri)
     if output is Form.JSON:
         typer.echo(cleaning.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
         tell_cleaning(cleaning, a_console())
+
+
+def _nothing_at(uri: str) -> DataError:
+    return DataError(
+        f"URI {uri}: no run has checkpoints there: name the prefix of checkpoints (of "
+        "`argus train`: OUTPUT/checkpoints)"
+    )
 
 
 def _place(uri: str) -> tuple[str, str | None]:
