@@ -479,9 +479,9 @@ def test_explain_reads_like_documentation(installed: None) -> None:
     text = kubectl("explain", "argustrainingjobs.spec.data.columns.aggregate")
     assert "how rows of one step become one value" in text
     assert "Median" not in text
+    assert "Last" in text
     text = kubectl("explain", "argustrainingjobs.spec.data.validation.minCoveragePercent")
     assert "have a row, in percent. Default: not checked. Example: 90." in " ".join(text.split())
-    assert "Last" in text
 
 
 def test_client_side_apply_has_room_for_the_definition(installed: None) -> None:
