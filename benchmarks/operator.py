@@ -32,16 +32,13 @@ from benchmarks.operator_load import (
     Load,
     by_name,
     by_run,
-    jobs_path,
     make_foreign_pod,
     make_plain_job,
-    make_run,
-    pods_path,
-    runs_path,
 )
 from benchmarks.report import emit
 from stage.control_plane import ControlPlane, requests_of
 from stage.operator_process import USER, Chart, OperatorProcess
+from stage.simulated import jobs_path, make_run, pods_path, runs_path
 from stage.waiting import until
 
 SHARE = 10 if "--quick" in sys.argv else 1
@@ -130,7 +127,7 @@ class Bench:
 
     async def latency(self) -> None:
         self.plane.make_namespace("latency")
-        runs = [make_run(f"run-{n}", 2) for n in range(PER_SECOND * SECONDS)]
+        runs = [make_run(f"run-{n}", runs_for="2s") for n in range(PER_SECOND * SECONDS)]
         with self.meter().running() as meter:
             async with self.load.watching(jobs_path("latency"), by_run) as seen:
                 sent = await self.load.create(runs_path("latency"), runs, PER_SECOND)
@@ -158,7 +155,7 @@ class Bench:
             ):
                 began = time.monotonic()
                 await self.load.create(
-                    runs_path(ours), [make_run(f"run-{n}", None) for n in range(AT_ONCE)]
+                    runs_path(ours), [make_run(f"run-{n}") for n in range(AT_ONCE)]
                 )
                 await made.until(AT_ONCE, "Jobs")
                 await begun.until(AT_ONCE, "pods")
@@ -180,7 +177,7 @@ class Bench:
 
     async def cpu_of_batch(self, name: str) -> float:
         """Returns processor seconds of a run of a batch that comes to its end."""
-        runs = [make_run(f"{name}-{n}", 1) for n in range(BATCH)]
+        runs = [make_run(f"{name}-{n}", runs_for="1s") for n in range(BATCH)]
         with self.meter().running() as meter:
             await self.load.create(runs_path("many"), runs, PER_SECOND * 2)
             await asyncio.to_thread(
@@ -199,12 +196,10 @@ class Bench:
     async def many(self) -> None:
         self.plane.make_namespace("many")
         few = await self.cpu_of_batch("few")
-        done = [make_run(f"done-{n}", 1) for n in range(FINISHED - 2 * BATCH)]
+        done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * BATCH)]
         await self.load.create(runs_path("many"), done, 40)
         await self.until("many", "Succeeded", len(done) + BATCH)
-        await self.load.create(
-            runs_path("many"), [make_run(f"live-{n}", None) for n in range(RUNNING)]
-        )
+        await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
         await asyncio.to_thread(
             until, lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run"
         )

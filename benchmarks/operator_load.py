@@ -18,36 +18,10 @@ from stage.control_plane import ControlPlane
 
 NUM_CONNECTIONS = 48
 PATIENCE_SECONDS = 600
-RUNS_FOR = "argus.dev/runs-for"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _ENOUGH = aiohttp.ClientTimeout(total=None, sock_connect=30)
 
 JsonObject = dict[str, Any]
-
-
-def runs_path(namespace: str) -> str:
-    return f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{namespace}/{names.PLURAL}"
-
-
-def jobs_path(namespace: str) -> str:
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
-
-
-def pods_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods"
-
-
-def make_run(name: str, seconds: float | None) -> JsonObject:
-    """Returns a run whose trainer succeeds after so many seconds; None: never."""
-    document: JsonObject = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": name},
-        "spec": {"data": {"uri": f"s3://metrics/{name}", "validation": {"policy": "Off"}}},
-    }
-    if seconds is not None:
-        document["spec"]["podOverrides"] = {"annotations": {RUNS_FOR: f"{seconds}s"}}
-    return document
 
 
 def make_plain_job(name: str, like: Mapping[str, Any]) -> JsonObject:

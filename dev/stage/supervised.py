@@ -9,13 +9,14 @@ from typing import Any
 from stage.api import ApiRefused, JsonObject
 from stage.control_plane import ControlPlane, requests_of
 from stage.operator_process import USER, OperatorProcess
+from stage.runs import COMPONENT_LABEL, RUN_LABEL, TERMINAL, TRAINER
+from stage.simulated import jobs_path, make_run, runs_path
 from stage.waiting import TookTooLong
 
 LOOK_SECONDS = 0.3
 PROBE_FAILURES = 3
 PROBE_SECONDS = 15.0
 """As in the chart's Deployment."""
-TERMINAL = {"Succeeded", "Failed"}
 
 
 @dataclass
@@ -52,16 +53,10 @@ class Runs:
 
     @property
     def path(self) -> str:
-        return f"/apis/argus.tachyon.dev/v1alpha1/namespaces/{self.namespace}/argustrainingjobs"
+        return runs_path(self.namespace)
 
     def create(self, name: str, *, validation: str = "Off") -> JsonObject:
-        run = {
-            "apiVersion": "argus.tachyon.dev/v1alpha1",
-            "kind": "ArgusTrainingJob",
-            "metadata": {"name": name},
-            "spec": {"data": {"uri": "s3://metrics/edge", "validation": {"policy": validation}}},
-        }
-        return self.plane.api().create(self.path, run)
+        return self.plane.api().create(self.path, make_run(name, validation=validation))
 
     def delete(self, name: str) -> None:
         self.plane.api().delete(f"{self.path}/{name}")
@@ -85,9 +80,8 @@ class Runs:
 
     def trainer_jobs(self, name: str) -> list[JsonObject]:
         """Returns the Jobs of a run that train."""
-        jobs = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
-        own = f"argus.tachyon.dev/run={name},argus.tachyon.dev/component=trainer"
-        return self.plane.api().items(jobs, labelSelector=own)
+        own = f"{RUN_LABEL}={name},{COMPONENT_LABEL}={TRAINER}"
+        return self.plane.api().items(jobs_path(self.namespace), labelSelector=own)
 
     def created_jobs(self) -> list[str]:
         """Returns the name of each Job that the operator made, as often as it made it."""

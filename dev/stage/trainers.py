@@ -25,6 +25,7 @@ from argus_contract.status import (
 )
 from stage.api import Api, ApiRefused, JsonObject
 from stage.control_plane import ControlPlane
+from stage.simulated import pods_path
 
 LOOK_SECONDS = 0.2
 OWN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
@@ -126,7 +127,7 @@ class Trainers:
 
     def _work(self) -> None:
         api = self.plane.api()
-        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        pods = pods_path(self.namespace)
         while not self._stop.wait(LOOK_SECONDS):
             # An API server that is away, or a pod that has gone meanwhile: the next look sees.
             with suppress(OSError, ApiRefused):

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from cluster.simulation import RUNS_FOR
 from stage.control_plane import ControlPlane, requests_of
 from stage.kubectl import CommandFailed
 from stage.operator_process import USER, Chart
+from stage.simulated import jobs_path, make_run, pods_path, runs_path
 from stage.waiting import until
 
 pytestmark = pytest.mark.control_plane
 
-RUNS = "/apis/argus.tachyon.dev/v1alpha1/namespaces/{}/argustrainingjobs"
-
 
 def plain_job(name: str, runs_for: str | None) -> dict[str, Any]:
-    annotations = {"argus.dev/runs-for": runs_for} if runs_for else {}
+    annotations = {RUNS_FOR: runs_for} if runs_for else {}
     containers = [{"name": "work", "image": "nobody/pulls:this"}]
     return {
         "apiVersion": "batch/v1",
@@ -39,7 +39,7 @@ def true_conditions(document: dict[str, Any]) -> set[str]:
 
 def pod_of(plane: ControlPlane, job: str) -> dict[str, Any]:
     """Waits for the running pod of a Job in the namespace `default`."""
-    pods = "/api/v1/namespaces/default/pods"
+    pods = pods_path("default")
     api = plane.api()
 
     def running() -> list[dict[str, Any]]:
@@ -51,14 +51,14 @@ def pod_of(plane: ControlPlane, job: str) -> dict[str, Any]:
 
 
 def test_a_pod_runs_on_an_address_of_loopback_and_ends_after_its_time(plane: ControlPlane) -> None:
-    api, jobs = plane.api(), "/apis/batch/v1/namespaces/default/jobs"
+    api, jobs = plane.api(), jobs_path("default")
     api.create(jobs, plain_job("short", "2s"))
     assert pod_of(plane, "short")["status"]["podIP"].startswith("127.")
     until(lambda: "Complete" in true_conditions(api.get(f"{jobs}/short")), 30, "the Job to end")
 
 
 def test_a_pod_ends_as_a_test_says(plane: ControlPlane) -> None:
-    api, jobs = plane.api(), "/apis/batch/v1/namespaces/default/jobs"
+    api, jobs = plane.api(), jobs_path("default")
     api.create(jobs, plain_job("broken", None))
     pod = pod_of(plane, "broken")["metadata"]["name"]
     plane.end_pod("default", pod, code=3, message="out of luck")
@@ -82,20 +82,11 @@ def test_a_crashed_api_server_comes_back_at_its_address_with_all_objects(
 def test_the_operator_takes_a_run_to_its_end_with_the_rights_of_the_chart(
     plane: ControlPlane, chart: Chart
 ) -> None:
-    runs = RUNS.format("team")
+    runs = runs_path("team")
     plane.make_namespace("team")
     api = plane.api()
-    run = {
-        "apiVersion": "argus.tachyon.dev/v1alpha1",
-        "kind": "ArgusTrainingJob",
-        "metadata": {"name": "edge"},
-        "spec": {
-            "data": {"uri": "s3://metrics/edge"},
-            "podOverrides": {"annotations": {"argus.dev/runs-for": "1s"}},
-        },
-    }
     with chart.operator() as operator:
-        api.create(runs, run)
+        api.create(runs, make_run("edge", validation=None, runs_for="1s"))
         until(
             lambda: api.get(f"{runs}/edge").get("status", {}).get("phase") == "Succeeded",
             60,

@@ -9,6 +9,7 @@ import pytest
 from stage.control_plane import ControlPlane, requests_of
 from stage.kueue import Kueue
 from stage.operator_process import USER, Chart, OperatorProcess
+from stage.simulated import make_run
 from stage.waiting import until
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(300)]
@@ -42,23 +43,16 @@ def operator(plane: ControlPlane, kueue: Kueue) -> Iterator[OperatorProcess]:
 
 
 def apply(plane: ControlPlane, name: str, policy: str) -> None:
-    run = {
-        "apiVersion": "argus.tachyon.dev/v1alpha1",
-        "kind": "ArgusTrainingJob",
-        "metadata": {
-            "name": name,
-            "namespace": "team",
-            "labels": {
-                "kueue.x-k8s.io/queue-name": "gpus",
-                "kueue.x-k8s.io/priority-class": "low",
-                "app.kubernetes.io/instance": "git",
-            },
-        },
-        "spec": {
-            "data": {"uri": "s3://metrics/edge", "validation": {"policy": policy}},
-            "resourcesPerNode": {"limits": {"cpu": "1"}},
+    run = make_run(name, validation=policy)
+    run["metadata"] |= {
+        "namespace": "team",
+        "labels": {
+            "kueue.x-k8s.io/queue-name": "gpus",
+            "kueue.x-k8s.io/priority-class": "low",
+            "app.kubernetes.io/instance": "git",
         },
     }
+    run["spec"]["resourcesPerNode"] = {"limits": {"cpu": "1"}}
     plane.kubectl("apply", "-f", "-", stdin=json.dumps(run))
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from stage.control_plane import ControlPlane
 from stage.operator_process import Chart
+from stage.runs import COMPONENT_LABEL, RUN_LABEL
+from stage.simulated import make_run, pods_path, runs_path
 from stage.waiting import until
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(120)]
@@ -22,20 +24,13 @@ def test_a_namespace_at_level_restricted_takes_the_pods_of_a_run(
         plane.make_namespace(NAMESPACE)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.patch(f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"labels": labels}})
-    runs = f"/apis/argus.tachyon.dev/v1alpha1/namespaces/{NAMESPACE}/argustrainingjobs"
-    name = f"run-{policy.lower()}"
-    run = {
-        "apiVersion": "argus.tachyon.dev/v1alpha1",
-        "kind": "ArgusTrainingJob",
-        "metadata": {"name": name},
-        "spec": {"data": {"uri": "s3://metrics/edge", "validation": {"policy": policy}}},
-    }
-    selector = f"argus.tachyon.dev/run={name},argus.tachyon.dev/component={component}"
+    runs, name = runs_path(NAMESPACE), f"run-{policy.lower()}"
+    selector = f"{RUN_LABEL}={name},{COMPONENT_LABEL}={component}"
 
     def pods() -> list[dict[str, Any]]:
-        return api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)
+        return api.items(pods_path(NAMESPACE), labelSelector=selector)
 
     with chart.operator():
-        api.create(runs, run)
+        api.create(runs, make_run(name, validation=policy))
         until(pods, 30, f"a {component} in a restricted namespace")
         api.delete(f"{runs}/{name}")

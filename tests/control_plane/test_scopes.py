@@ -12,12 +12,12 @@ import pytest
 
 from stage.control_plane import ControlPlane, requests_of
 from stage.operator_process import ACCOUNT, COMMAND, NAMESPACE, Chart, OperatorProcess
+from stage.simulated import make_run, runs_path
 from stage.waiting import until
 
 pytestmark = pytest.mark.control_plane
 
 NAMED = "argus-named"
-RUNS = "/apis/argus.tachyon.dev/v1alpha1/namespaces/{}/argustrainingjobs"
 
 
 @pytest.fixture
@@ -52,19 +52,8 @@ def test_each_scope_needs_no_right_that_the_chart_does_not_give_and_the_second_i
     named = Chart.install(own_plane, NAMED, watchNamespaces=["team", "lab"])
     api = own_plane.api()
     with named.operator("named-1") as first:
-        annotations = {"argus.dev/runs-for": "1s"}
-        spec = {
-            "data": {"uri": "s3://metrics/edge", "validation": {"policy": "Off"}},
-            "podOverrides": {"annotations": annotations},
-        }
-        run = {
-            "apiVersion": "argus.tachyon.dev/v1alpha1",
-            "kind": "ArgusTrainingJob",
-            "metadata": {"name": "edge"},
-            "spec": spec,
-        }
-        api.create(RUNS.format("team"), run)
-        path = f"{RUNS.format('team')}/edge"
+        api.create(runs_path("team"), make_run("edge", runs_for="1s"))
+        path = f"{runs_path('team')}/edge"
         until(
             lambda: api.get(path).get("status", {}).get("phase") == "Succeeded",
             60,
