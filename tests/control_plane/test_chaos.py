@@ -16,7 +16,6 @@ import pytest
 
 from stage.bad_network import BadNetwork
 from stage.control_plane import ControlPlane
-from stage.kubectl import ROOT
 from stage.operator_process import NAMESPACE, Chart
 from stage.supervised import Kubelet, Runs
 from stage.trainers import EVICTED, NO_DATA, PUBLISHED, STUCK, Story, Trainers
@@ -30,8 +29,7 @@ STORIES: dict[str, Story] = {
     "broken": (NO_DATA,),
     "stuck": (STUCK, PUBLISHED),
 }
-RIGGED = (sys.executable, "-m", "stage.rigged")
-PATHS = {"PYTHONPATH": ":".join(str(ROOT / room) for room in ("contract", "operator", "dev"))}
+RIGGED = (sys.executable, str(Path(__file__).with_name("rigged.py")))
 SEED = 20260131
 END_SECONDS = 600
 SMALL = pytest.param("small", marks=pytest.mark.control_plane)
@@ -96,7 +94,7 @@ def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
 def rig_of(runs: Runs, folder: Path, action: str) -> dict[str, str]:
     """Returns the variables of a rigged operator."""
     rig = {"": str(folder), "_ACTION": action, "_NAMESPACE": runs.namespace}
-    return {**PATHS, **{f"ARGUS_RIG{name}": value for name, value in rig.items()}}
+    return {f"ARGUS_RIG{name}": value for name, value in rig.items()}
 
 
 def assert_ended_as_if_calm(runs: Runs, names: list[str], calm: Any) -> None:
@@ -186,7 +184,7 @@ def test_an_api_server_behind_a_bad_network(chart, plane, runs, trainers, calm, 
     for seed in range(SEED, SEED + seeds):
         names = [f"{list(STORIES)[n % 4]}-{seed}-{n}" for n in range(count)]
         with BadNetwork(plane, seed).running() as network:
-            environment = {**PATHS, "ARGUS_RIG_RESYNC": "10"}
+            environment = {"ARGUS_RIG_RESYNC": "10"}
             with chart.operator(
                 server=network.address, command=RIGGED, environment=environment, is_ready=False
             ) as operator:
@@ -264,7 +262,6 @@ def test_a_clock_of_the_operator_that_steps_by_an_hour(
     step = tmp_path / "step"
     step.write_text("+0")
     clock = {
-        **PATHS,
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(step),
         "FAKETIME_NO_CACHE": "1",

@@ -1,4 +1,4 @@
-"""`python -m stage.rigged`: the operator, interrupted at an await of the reconcile of each run.
+"""A script for chaos: the operator, interrupted at an await of the reconcile of each run.
 
 A run named `...-N` is interrupted once, where its reconcile waits for the N-th time, counted
 over all lives of the operator. The folder ARGUS_RIG holds what must outlive a killed process: the
