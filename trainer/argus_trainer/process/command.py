@@ -240,9 +240,9 @@ def _train(request: "Request") -> None:
     surroundings = Surroundings(
         pod=platform.node(), stop=stop, wording=in_options, begin=start.begin
     )
-    if start.others:
+    if others := start.others:
         surroundings.say(
-            f"[RUN] A new run. {counted(start.others, 'run')} of other data or options stay in "
+            f"[RUN] A new run. {counted(others, 'run')} of other data or options stay in "
             f"{start.launch.checkpoint.uri}: the command that began one goes on with it"
         )
     raise typer.Exit(run_launch(start.launch, surroundings))

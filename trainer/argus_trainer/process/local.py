@@ -65,8 +65,17 @@ class Start:
     begin: Callable[[], None]
     """Stores the token of --fresh: a start that is refused leaves nothing behind. Raises
     ConfigurationError when another start has taken it meanwhile."""
-    others: int
-    """Runs of other options, or of other data, in the same output; 0 where this one goes on."""
+    is_fresh: bool
+
+    @property
+    def others(self) -> int:
+        """Runs of other options, or of other data, in the same output; 0 where this one goes on,
+        or was asked to begin anew. Lists the checkpoints where there is no plan of it."""
+        if self.is_fresh:
+            return 0
+        return _num_others(
+            open_store(self.launch.checkpoint.uri, self.launch.storage), self.launch.run_key
+        )
 
 
 def start_of(request: Request) -> Start:
@@ -119,7 +128,7 @@ def start_of(request: Request) -> Start:
     return Start(
         launch=launch,
         begin=partial(_take, store, f"{FRESH}{key}/{number:06d}") if request.fresh else nothing,
-        others=0 if request.fresh else _num_others(store, launch.run_key),
+        is_fresh=request.fresh,
     )
 
 
@@ -134,9 +143,10 @@ def _take(store: Store, token: str) -> None:
 
 
 def _num_others(store: Store, run_key: str) -> int:
+    if store.list_objects(f"{run_key}/{layout.PLAN}"):
+        return 0
     plans = (entry.key.partition("/") for entry in store.list_objects())
-    planned = {first for first, _, rest in plans if rest == layout.PLAN and layout.is_run(first)}
-    return 0 if run_key in planned else len(planned)
+    return sum(rest == layout.PLAN and layout.is_run(first) for first, _, rest in plans)
 
 
 def _key(token: str, data: LaunchData, model: ModelSpec, training: TrainingSpec) -> str:
