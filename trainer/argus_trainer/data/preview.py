@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from argus_contract.launch import Launch
-from argus_contract.plan import PinnedObject, Plan
+from argus_contract.plan import PinnedObject, Plan, Statistics
 from argus_trainer.data.counts import Counts
 from argus_trainer.data.memory import budget_of, mebibytes
 from argus_trainer.data.shuffle import full_shuffle_share, same_block_share
@@ -101,6 +101,17 @@ def about_counts(
             + "; training itself is not measured",
         ]
     return lines
+
+
+def about_run(
+    plan: Plan, launch: Launch, counts: Counts, statistics: Statistics, *, trains_here: bool = True
+) -> list[str]:
+    """Returns all that is told of a run whose statistics stand."""
+    return [
+        *about_plan(plan),
+        *about_counts(plan, launch, counts, trains_here=trains_here),
+        *about_notes((*plan.notes, *statistics.notes)),
+    ]
 
 
 def about_notes(notes: Iterable[str]) -> list[str]:

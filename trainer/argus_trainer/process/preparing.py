@@ -26,7 +26,7 @@ from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.heap import keep_heaps_few
 from argus_trainer.data.memory import budget_of, mebibytes
-from argus_trainer.data.preview import about_counts, about_notes, about_plan
+from argus_trainer.data.preview import about_run
 from argus_trainer.data.room import NoRoom
 from argus_trainer.data.verdict import judged, refuse_without_memory
 from argus_trainer.errors import ConfigurationError, DataError, ObjectChanged
@@ -156,11 +156,7 @@ class Preparation:
         launch, validation = self._launch, self._planning.validation
         self.report.data(data_status(plan, statistics))
         counts = exact_counts(plan, launch, statistics)
-        for line in (
-            *about_plan(plan),
-            *about_counts(plan, launch, counts, trains_here=False),
-            *about_notes((*plan.notes, *statistics.notes)),
-        ):
+        for line in about_run(plan, launch, counts, statistics, trains_here=False):
             self._say(f"[PLAN] {line}")
         verdict = judged(plan, statistics, counts, validation)
         self.report.validated(verdict)

@@ -26,7 +26,7 @@ from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.heap import give_back, keep_heaps_few
 from argus_trainer.data.memory import budget_of
-from argus_trainer.data.preview import about_counts, about_notes, about_plan
+from argus_trainer.data.preview import about_run
 from argus_trainer.errors import ArgusError, StuckError
 from argus_trainer.process.earlier import Found, find_bundle
 from argus_trainer.process.ends import End, end_of
@@ -118,11 +118,7 @@ class Journey:
         give_back()
         self.report.data(data_status(plan, statistics))
         counts = exact_counts(plan, launch, statistics)
-        for line in (
-            *about_plan(plan),
-            *about_counts(plan, launch, counts),
-            *about_notes((*plan.notes, *statistics.notes)),
-        ):
+        for line in about_run(plan, launch, counts, statistics):
             surroundings.say(f"[PLAN] {surroundings.wording(line)}")
         stop.check()
 
