@@ -68,11 +68,8 @@ class Lease:
     async def look(self) -> LeaseView | None:
         """Reads it. Raises errors of `errors.py`."""
         found = await self._cluster.get_lease(self.namespace, self.name)
-        if (
-            found is None
-            or self.seen is None
-            or self.seen.resource_version != (found.resource_version)
-        ):
+        known = self.seen
+        if not (found and known and known.resource_version == found.resource_version):
             self._seen_at = self._clock()
         self.seen = found
         if self.other is not None:
