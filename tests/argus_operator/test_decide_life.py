@@ -168,6 +168,21 @@ def test_what_its_pod_tells_of_a_death_corrects_the_successors_guess(
         )
 
 
+def test_a_trainers_own_last_word_outlives_its_pod(scene: Any, build: Any) -> None:
+    """The store was away: its word stood nowhere but in the pod, and its successor says Lost."""
+    word = build.report(end_reason=EndReason.STORAGE_UNAVAILABLE, attempts=())
+    scene.job().ended("a", 74, report=word).store()
+    scene.observed = replace(scene.observed, pods=())
+    attempts = (build.attempt(1, "a", EndReason.LOST), build.attempt(2, "b"))
+    disruptions = Disruptions(count=1, lost_seconds=3, lost_gpu_seconds=0)
+    report = build.report(claim=2, attempts=attempts, disruptions=disruptions)
+    for _ in range(2):
+        scene.running("b").says("b", report).store()
+        status = scene.observed.run.status
+        assert status.attempts[0].end_reason is EndReason.STORAGE_UNAVAILABLE
+        assert status.disruptions.count == 1
+
+
 def test_a_crash_is_tried_again_and_says_so(scene: Any) -> None:
     status = scene.job().ended(code=137, reason="OOMKilled").decide().status
     assert (status.phase, status.reason) == (Phase.STARTING, "OOMKilled")

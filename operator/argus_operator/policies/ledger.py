@@ -37,6 +37,10 @@ _REASON_OF_EXIT_CODE = {
 }
 
 
+_GUESSED = frozenset({None, EndReason.LOST, EndReason.CRASHED})
+"""What an attempt came to that nobody was told of."""
+
+
 def follow(observed: Observed, draft: Draft) -> Draft:
     if not draft.accepted:
         return draft
@@ -172,7 +176,7 @@ def _seen(observed: Observed, status: ArgusTrainingJobStatus) -> Iterator[Attemp
     """
     told = {pod.name: pod for pod in observed.trainers if pod.exit and pod.exit.tells_why}
     for attempt in status.attempts:
-        if attempt.pod not in told and attempt.end_reason is EndReason.OOM_KILLED:
+        if attempt.pod not in told and attempt.end_reason not in _GUESSED:
             yield attempt
     for pod in told.values():
         if pod.started:
