@@ -93,7 +93,7 @@ class Meter:
         self.cpu = cpu_seconds(self.operator) - cpu
         # The API server writes its record a moment after its answer.
         time.sleep(1.0)
-        for entry in requests_of(self.plane, USER)[before:]:
+        for entry in requests_of(self.plane, USER, after=before):
             about = entry.get("objectRef", {})
             if about.get("resource") != "leases":
                 kind = f"{entry['verb']} {about.get('resource', '')}{about.get('subresource', '')}"

@@ -9,7 +9,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -172,11 +172,22 @@ def _ended(container: JsonObject, code: int, message: str) -> dict[str, Any]:
     return {**container, "ready": False, "started": False, "state": {"terminated": terminated}}
 
 
-def requests_of(plane: ControlPlane, user: str) -> list[JsonObject]:
-    """Returns the API server's own record of every request of a service account.
+def requests_of(plane: ControlPlane, user: str, after: int = 0) -> list[JsonObject]:
+    """Returns the API server's own record of the requests of a service account.
 
     `user`: for example system:serviceaccount:argus-system:argus-operator.
+    `after`: how many of the oldest are left out: those before a test began, for example.
     """
     lines = plane.places.audit_log.read_text().splitlines()
     entries = [json.loads(line) for line in lines]
-    return [entry for entry in entries if entry["user"]["username"] == user]
+    return [entry for entry in entries if entry["user"]["username"] == user][after:]
+
+
+def refused(requests: Iterable[JsonObject]) -> list[tuple[str, str]]:
+    """Returns the verb and address of those that rights did not allow.
+
+    An API server that has just been started refuses everything until it has read its roles, so
+    the record of a whole cluster's life holds such lines after each of its crashes.
+    """
+    forbidden = [entry for entry in requests if entry["responseStatus"]["code"] == 403]
+    return [(entry["verb"], entry["requestURI"]) for entry in forbidden]
