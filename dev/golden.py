@@ -15,19 +15,13 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from argus_contract.launch import (
-    Launch,
-    LaunchCheckpoint,
-    LaunchData,
-    LaunchOutput,
-    LaunchStorage,
-)
-from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
+from argus_contract.launch import Launch
 from argus_trainer.process.run import run
 from argus_trainer.process.stop import Stop
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.local import LocalStore
+from toy import toy_launch
 
 RUN_KEY = "90de0000000000000001"
 CHANGED_AT = 1_767_225_600_000_000_000
@@ -38,24 +32,7 @@ PLANNED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 def launch() -> Launch:
     """The run, with addresses relative to the folder that it is in."""
-    return Launch(
-        namespace="golden",
-        name="golden",
-        run_key=RUN_KEY,
-        data=LaunchData(uri="data"),
-        model=ModelSpec(
-            encoder_length=6,
-            prediction_length=2,
-            hidden_size=2,
-            attention_heads=1,
-            hidden_continuous_size=1,
-            targets=(TargetSpec(name="cpu_user_pct"),),
-        ),
-        training=TrainingSpec(epochs=2, batch_size=64),
-        storage=LaunchStorage(),
-        checkpoint=LaunchCheckpoint(uri="checkpoints", every_chunks=1, period_seconds=3600),
-        output=LaunchOutput(uri="models"),
-    )
+    return toy_launch("data", namespace="golden", name="golden", run_key=RUN_KEY)
 
 
 def age(folder: Path) -> None:

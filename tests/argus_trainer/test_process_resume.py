@@ -8,26 +8,20 @@ import pytest
 
 from argus_contract import layout
 from argus_contract.exit_codes import ExitCode
-from argus_contract.launch import (
-    Launch,
-    LaunchCheckpoint,
-    LaunchData,
-    LaunchOutput,
-    LaunchStorage,
-)
+from argus_contract.launch import Launch, LaunchStorage
 from argus_contract.ledger import Claim, Final, StepManifest
 from argus_contract.progress import ProgressReport
-from argus_contract.spec import ModelSpec, ResumePolicy, TargetSpec, TrainingSpec
+from argus_contract.spec import ModelSpec, ResumePolicy, TrainingSpec
 from argus_trainer.process.run import run
 from argus_trainer.process.stop import Stop
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
+from toy import toy_launch
 
 # Several whole runs in a test: on a machine that is shared they take minutes.
 pytestmark = pytest.mark.timeout(600)
 
-RUN_KEY = "0123456789abcdef0123"
 STOP_AT = "[EPOCH 2/2] Starting epoch..."
 
 
@@ -47,26 +41,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def launch(data, tmp_path) -> Launch:
-    return Launch(
-        namespace="tests",
-        name="toy",
-        run_key=RUN_KEY,
-        data=LaunchData(uri=str(data)),
-        model=ModelSpec(
-            encoder_length=6,
-            prediction_length=2,
-            hidden_size=2,
-            attention_heads=1,
-            hidden_continuous_size=1,
-            targets=(TargetSpec(name="cpu_user_pct"),),
-        ),
-        training=TrainingSpec(epochs=2, batch_size=64),
-        storage=LaunchStorage(),
-        checkpoint=LaunchCheckpoint(
-            uri=str(tmp_path / "checkpoints"), every_chunks=1, period_seconds=3600, keep_last=2
-        ),
-        output=LaunchOutput(uri=str(tmp_path / "models")),
-    )
+    return toy_launch(str(data), str(tmp_path), checkpoint={"keep_last": 2})
 
 
 class Ended:

@@ -19,13 +19,7 @@ import pytest
 from argus_contract import layout, names
 from argus_contract.data_spec import OnChange
 from argus_contract.exit_codes import ExitCode
-from argus_contract.launch import (
-    Launch,
-    LaunchCheckpoint,
-    LaunchData,
-    LaunchOutput,
-    LaunchStorage,
-)
+from argus_contract.launch import Launch, LaunchData, LaunchStorage
 from argus_contract.ledger import BundleManifest, Claim, ClaimEnd, Final
 from argus_contract.progress import ProgressReport
 from argus_contract.spec import ExistingBundlePolicy, ModelSpec, TargetSpec, TrainingSpec
@@ -35,6 +29,7 @@ from argus_trainer.process.stop import Stop
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
+from toy import SMALL, toy_launch
 
 EPOCHS = 2
 
@@ -72,27 +67,8 @@ def processes() -> Iterator["subprocess.Popen[str]"]:
 
 
 def launch_of(data_folder: Path, place: Path, **changes) -> Launch:
-    fields = {
-        "namespace": "tests",
-        "name": "toy",
-        "run_key": "0123456789abcdef0123",
-        "data": LaunchData(uri=str(data_folder)),
-        "model": ModelSpec(
-            encoder_length=12,
-            prediction_length=4,
-            hidden_size=8,
-            attention_heads=2,
-            hidden_continuous_size=4,
-            targets=(TargetSpec(name="cpu_user_pct"), TargetSpec(name="load_average")),
-        ),
-        "training": TrainingSpec(epochs=EPOCHS, batch_size=128),
-        "storage": LaunchStorage(),
-        "checkpoint": LaunchCheckpoint(
-            uri=str(place / "checkpoints"), every_chunks=2, period_seconds=3600
-        ),
-        "output": LaunchOutput(uri=str(place / "models")),
-    } | changes
-    return Launch(**fields)
+    given = {"model": SMALL, "training": TrainingSpec(epochs=EPOCHS, batch_size=128)} | changes
+    return toy_launch(str(data_folder), str(place), checkpoint={"every_chunks": 2}, **given)
 
 
 def exit_code_of(
@@ -248,15 +224,37 @@ def test_what_cannot_work_ends_with_its_code_names_the_cause_and_leaves_nothing(
     assert message in report.message
 
 
-def run_until_statistics(launch: Launch, words: Path | None = None) -> int:
-    """Runs, and asks for a stop when the statistics begin."""
+def run_until(word: str, launch: Launch, words: Path | None = None) -> int:
+    """Runs, and asks for a stop at the first line with this word."""
     stop = Stop()
 
     def say(line: str) -> None:
-        if "statistics" in line:
+        if word in line:
             stop.request()
 
     return run(launch, Surroundings(pod="pod", stop=stop, say=say, termination_path=words))
+
+
+def run_until_statistics(launch: Launch, words: Path | None = None) -> int:
+    return run_until("statistics", launch, words)
+
+
+def test_a_budget_that_cannot_work_is_refused_before_all_is_read_and_torch_is_loaded(
+    data, tmp_path
+):
+    too_small = TrainingSpec(memory_budget="64Ki")
+    refused = _argus_run(launch_of(data, tmp_path, training=too_small))
+    assert run_until("[PLAN]", launch_of(data, tmp_path, training=TrainingSpec())) == (
+        ExitCode.PREEMPTED
+    )
+    refused_again = _argus_run(launch_of(data, tmp_path, training=too_small))
+    for ended in (refused, refused_again):
+        assert ended.returncode == ExitCode.CONFIGURATION
+        assert "training.memoryBudget 64Ki is too small for this data" in ended.stdout
+        assert "torch: False" in ended.stdout
+    # With the statistics of the run at hand it is known to the byte.
+    assert "3 servers of the first 1 chunk, and the rest is not read" in refused.stdout
+    assert "is not read" not in refused_again.stdout
 
 
 def test_a_chunk_that_was_replaced_before_training_says_how_to_plan_anew(data, tmp_path):

@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 import pytest
 
 from argus_contract.exit_codes import ExitCode
-from argus_contract.launch import Launch, LaunchCheckpoint, LaunchData, LaunchOutput
 from argus_contract.progress import ProgressReport
-from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_contract.status import EndReason
 from argus_trainer.process.run import run
 from argus_trainer.process.stop import Stop
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
+from toy import toy_launch
 
 
 @pytest.mark.kills
@@ -36,24 +35,7 @@ def test_an_outage_beyond_the_tolerance_ends_with_74_and_the_next_start_goes_on(
         start=datetime(2025, 12, 1, tzinfo=UTC),
     )
     options = s3.options(endpoint=toxiproxy.endpoint, outage_tolerance_seconds=1)
-    launch = Launch(
-        namespace="tests",
-        name="toy",
-        run_key="0123456789abcdef0123",
-        data=LaunchData(uri=f"{uri}/data"),
-        model=ModelSpec(
-            encoder_length=6,
-            prediction_length=2,
-            hidden_size=2,
-            attention_heads=1,
-            hidden_continuous_size=1,
-            targets=(TargetSpec(name="cpu_user_pct"),),
-        ),
-        training=TrainingSpec(epochs=2, batch_size=64),
-        storage=options,
-        checkpoint=LaunchCheckpoint(uri=f"{uri}/checkpoints", every_chunks=1, period_seconds=60),
-        output=LaunchOutput(uri=f"{uri}/models"),
-    )
+    launch = toy_launch(f"{uri}/data", uri, storage=options, checkpoint={"period_seconds": 60})
     words = tmp_path / "words"
 
     def say(line: str) -> None:

@@ -139,6 +139,18 @@ def test_metrics_of_every_numeric_type_are_read(numbers: object) -> None:
     assert read(rows).values[:, 0].tolist() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(pa.int64(), 2**53 + 1), (pa.int64(), -(2**63)), (pa.uint64(), 2**64 - 1)],
+    ids=["one above 2**53", "the least int64", "the largest uint64"],
+)
+def test_whole_numbers_beyond_float64_are_rounded_to_it(kind: pa.DataType, number: int) -> None:
+    rows = three_rows(cpu_user_pct=pa.array([number, 1, None], kind))
+    columns = read(rows)
+    np.testing.assert_array_equal(columns.values[:, 0], [float(number), 1.0, np.nan])
+    assert columns.not_finite == 0
+
+
 def test_truth_is_one_and_an_empty_column_has_no_value() -> None:
     rows = three_rows(cpu_user_pct=[True, False, None], mem_used_pct=pa.nulls(3))
     assert ChunkFile("x", parquet(rows), PLAIN).present().numeric == (

@@ -63,9 +63,8 @@ class Scene:
         blocks = [grid.block(*given) for given in self.given[:2]]
         with journeys:
             draft = gather.draft()
-            draft.add(blocks[0], np.array([3, 0, 11]))
-            draft.copy()
-            draft.add(blocks[1], np.array([5, 2, 2, 9, 1]))
+            draft.add([(blocks[0], np.array([3, 0, 11]))])
+            draft.add([(blocks[1], np.array([5, 2, 2, 9, 1]))])
             return draft.make()
 
 

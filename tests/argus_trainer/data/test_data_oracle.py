@@ -4,7 +4,7 @@ The stock class sees all rows at once, fills gaps by itself, and is asked for th
 our batch drew. What it was fitted with is ours; that its own fit is the same is a test of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from pytorch_forecasting import GroupNormalizer, TimeSeriesDataSet
-from pytorch_forecasting.data.encoders import softplus_inv
+from pytorch_forecasting import EncoderNormalizer, GroupNormalizer, TimeSeriesDataSet
+from pytorch_forecasting.data.encoders import MultiNormalizer, softplus_inv
 from sklearn.preprocessing import StandardScaler
 
+from argus_contract.plan import Scaler
 from argus_trainer.data.batch import Batch
 from argus_trainer.data.decode import ChunkFile
 from argus_trainer.data.frame import rows_of_window
@@ -32,6 +33,8 @@ pytestmark = [
         # pandas hands the stock class read-only arrays, which it only reads.
         "ignore:The given NumPy array is not writ:UserWarning"
     ),
+    # It scales the center and scale of a window without their names.
+    pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning"),
     pytest.mark.filterwarnings("ignore:Found [0-9]+ unknown classes:UserWarning"),
     pytest.mark.filterwarnings("ignore:Min encoder length and/or min_prediction_idx:UserWarning"),
 ]
@@ -47,8 +50,23 @@ SETTINGS = settings(
 )
 
 
-def stock_dataset(run: Any, dataset: Any) -> TimeSeriesDataSet:
-    """Returns the stock dataset over all observed rows up to the end of validation."""
+@pytest.fixture(scope="session")
+def run_of(
+    write_to: Any, run_over: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Any]:
+    """Returns a function that makes a run over rows, in a folder of its own."""
+
+    def make(frame: pd.DataFrame, **options: Any) -> Any:
+        return run_over(write_to(frame, tmp_path_factory.mktemp("rows")), **options)
+
+    return make
+
+
+def stock_dataset(run: Any, dataset: Any, normalizer: Any = None) -> TimeSeriesDataSet:
+    """Returns the stock dataset over all observed rows up to the end of validation.
+
+    `normalizer` stands in place of that of the run's own target.
+    """
     found = run.statistics
     inputs = Inputs.of(found)
     chunks = []
@@ -59,8 +77,9 @@ def stock_dataset(run: Any, dataset: Any) -> TimeSeriesDataSet:
     first, last = chunks[0][1][0], chunks[-1][1][1] - 1
     frames = [rows_of_window(chunks, found, name, first, last) for name in Servers.of(found).names]
     reference = fitted_dataset(found, run.model, dataset.sample_frame())
+    changed = {} if normalizer is None else {"target_normalizer": normalizer}
     return TimeSeriesDataSet.from_dataset(
-        reference, pd.concat(frames, ignore_index=True), stop_randomization=True
+        reference, pd.concat(frames, ignore_index=True), stop_randomization=True, **changed
     )
 
 
@@ -157,17 +176,14 @@ def rows_with_faults(
 )
 def test_whole_batches_equal_the_stock_collate_to_the_bit(
     rows: Any,
-    write_to: Any,
-    run_over: Any,
-    tmp_path_factory: pytest.TempPathFactory,
+    run_of: Any,
     targets: int,
     encoder: int,
     decoder: int,
     **faults: Any,
 ) -> None:
-    frame = rows_with_faults(rows, **faults)
-    run = run_over(
-        write_to(frame, tmp_path_factory.mktemp("rows")),
+    run = run_of(
+        rows_with_faults(rows, **faults),
         targets=METRICS[: min(targets, faults["metrics"])],
         encoder=encoder,
         decoder=decoder,
@@ -186,6 +202,12 @@ def test_whole_batches_equal_the_stock_collate_to_the_bit(
         assert_equal_to_the_bit(batch, *stock_batch(run, stock, batch.window_ids))
 
 
+def above_resolution(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows without zeros: below the resolution ours is another fit, on purpose."""
+    first = frame[METRICS[0]]
+    return frame.assign(**{METRICS[0]: first.where(first != 0.0, 1.5)})
+
+
 def of_training(frame: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     """Returns the rows of the training part that were observed."""
     end = frame["timestamp"].min().floor("2h") + pd.Timedelta(hours=TRAINING_HOURS)
@@ -194,38 +216,21 @@ def of_training(frame: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
 
 @SETTINGS
 @given(
-    servers=st.integers(1, 4),
     targets=st.integers(1, 3),
+    servers=st.integers(1, 4),
+    metrics=st.just(len(METRICS)),
+    status=st.just(False),
     lost=st.sampled_from([0.0, 0.05]),
     missing=st.sampled_from([0.0, 0.02]),
+    newcomers=st.just(0),
     seed=st.integers(0, 999),
 )
 def test_scalers_equal_what_the_stock_classes_fit(
-    rows: Any,
-    write_to: Any,
-    run_over: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-    servers: int,
-    targets: int,
-    lost: float,
-    missing: float,
-    seed: int,
+    rows: Any, run_of: Any, targets: int, **faults: Any
 ) -> None:
-    frame = rows_with_faults(
-        rows,
-        servers=servers,
-        metrics=4,
-        status=False,
-        lost=lost,
-        missing=missing,
-        newcomers=0,
-        seed=seed,
-    )
+    frame = above_resolution(rows_with_faults(rows, **faults))
     names = METRICS[:targets]
-    # Below the resolution of a target ours is another fit, on purpose: these are above it.
-    frame[METRICS[0]] = frame[METRICS[0]].where(frame[METRICS[0]] != 0.0, 1.5)
-    folder = write_to(frame, tmp_path_factory.mktemp("rows"))
-    found = run_over(folder, targets=names).prepare().statistics
+    found = run_of(frame, targets=names).prepare().statistics
     train = of_training(frame, names)
     for target in found.targets:
         assert target.resolution < train[target.name].min()
@@ -246,3 +251,95 @@ def test_scalers_equal_what_the_stock_classes_fit(
             stock = StandardScaler().fit(known)
             ours = (feature.scaler.center, feature.scaler.scale)
             assert ours == pytest.approx((stock.mean_[0], stock.scale_[0]), rel=1e-6)
+
+
+def windows_of(batches: Iterable[Batch], ids: np.ndarray) -> dict[str, list[torch.Tensor]]:
+    """Returns x of these windows alone, in their order; each value as a list of targets."""
+    parts: list[dict[str, list[torch.Tensor]]] = []
+    order: list[int] = []
+    for batch in batches:
+        rows = np.flatnonzero(np.isin(batch.window_ids, ids))
+        order += batch.window_ids[rows].tolist()
+        parts.append({key: [v[rows] for v in listed(value)] for key, value in batch.x.items()})
+    at = [order.index(wanted) for wanted in ids.tolist()]
+    return {
+        key: [torch.cat(pieces)[at] for pieces in zip(*(part[key] for part in parts), strict=True)]
+        for key in parts[0]
+    }
+
+
+def listed(value: Any) -> list[torch.Tensor]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def assert_close(ours: dict[str, list[torch.Tensor]], x: dict[str, Any], within: float) -> None:
+    assert list(ours) == list(x)
+    for key, theirs in x.items():
+        for our, their in zip(ours[key], listed(theirs), strict=True):
+            assert (our.dtype, our.shape) == (their.dtype, their.shape), key
+            assert torch.allclose(our, their, rtol=within, atol=within), key
+
+
+@SETTINGS
+@given(
+    targets=st.integers(1, 3),
+    servers=st.integers(1, 4),
+    metrics=st.integers(3, 4),
+    status=st.booleans(),
+    lost=st.sampled_from([0.0, 0.02]),
+    missing=st.sampled_from([0.0, 0.02]),
+    newcomers=st.just(0),
+    seed=st.integers(0, 999),
+)
+def test_with_the_scales_of_one_encoder_batches_equal_the_stock_encoder_normalizer(
+    rows: Any, run_of: Any, targets: int, **faults: Any
+) -> None:
+    """The stock class fits each window anew; ours is told what it found, for one of each server."""
+    frame = above_resolution(rows_with_faults(rows, **faults))
+    run = run_of(frame, targets=METRICS[:targets], encoder=12, decoder=4, batch_size=32).prepare()
+    batches = [*run.dataset().training_batches(0)]
+    every = np.sort(np.concatenate([batch.window_ids for batch in batches]))
+    of_server = every >> SERVER_SHIFT
+    ids = np.array([every[of_server == code][faults["seed"] % 7] for code in np.unique(of_server)])
+    raw = windows_of(batches, ids)["encoder_target"]
+    normalizers = [EncoderNormalizer(transformation="softplus") for _ in raw]
+    found = run.statistics
+    told = list(found.targets)
+    for place, (normalizer, values_SE) in enumerate(zip(normalizers, raw, strict=True)):
+        scalers = list(told[place].servers)
+        for code, values_E in zip(np.unique(of_server).tolist(), values_SE, strict=True):
+            center, scale = normalizer.fit(values_E).get_parameters().tolist()
+            scalers[code] = Scaler(center=center, scale=scale)
+        told[place] = told[place].model_copy(update={"servers": tuple(scalers)})
+    run.statistics = found.model_copy(update={"targets": tuple(told)})
+    dataset = run.dataset()
+    together = MultiNormalizer(normalizers) if targets > 1 else normalizers[0]
+    x, _ = stock_batch(run, stock_dataset(run, dataset, together), ids)
+    assert_close(windows_of(dataset.training_batches(0), ids), x, within=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("transformation", "least", "most"),
+    [("log", 3e-8, 1e-6), (None, 21.0, 97.0)],
+    ids=["a metric near zero", "a metric of large numbers"],
+)
+def test_at_both_ends_softplus_is_the_stock_logarithm_and_the_stock_identity(
+    rows: Any, run_of: Any, transformation: str | None, least: float, most: float
+) -> None:
+    frame = rows(servers=NAMES, metrics=METRICS)
+    exponents = np.random.default_rng(3).uniform(np.log(least), np.log(most), len(frame))
+    frame[METRICS[0]] = np.exp(exponents)
+    run = run_of(frame, targets=METRICS[:1], batch_size=32).prepare()
+    (target,) = run.statistics.targets
+    train = of_training(frame, METRICS[:1])
+    stock = GroupNormalizer(groups=["server_name"], transformation=transformation)
+    stock.fit(train[target.name], train)
+    theirs = stock.norm_.loc[list(run.statistics.servers)]
+    ours = np.array([(scaler.center, scaler.scale) for scaler in target.servers])
+    assert np.allclose(ours, theirs[["center", "scale"]], rtol=1e-6, atol=0)
+    dataset = run.dataset()
+    normalizer = fitted_dataset(run.statistics, run.model, dataset.sample_frame()).target_normalizer
+    normalizer.transformation = transformation
+    batch = next(dataset.training_batches(0))
+    x, _ = stock_batch(run, stock_dataset(run, dataset, normalizer), batch.window_ids)
+    assert_close(windows_of([batch], batch.window_ids), x, within=1e-5)

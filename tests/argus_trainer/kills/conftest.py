@@ -22,16 +22,10 @@ import pytest
 import safetensors.torch
 
 from argus_contract import layout
-from argus_contract.launch import (
-    Launch,
-    LaunchCheckpoint,
-    LaunchData,
-    LaunchOutput,
-    LaunchStorage,
-)
+from argus_contract.launch import Launch, LaunchData, LaunchStorage
 from argus_contract.ledger import BundleManifest, ClaimEnd, Final
 from argus_contract.plan import Plan, Statistics
-from argus_contract.spec import ModelSpec, TargetSpec, TrainingMode, TrainingSpec
+from argus_contract.spec import TargetSpec, TrainingMode, TrainingSpec
 from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.memory import Memory
 from argus_trainer.data.windows import WindowRules
@@ -51,9 +45,9 @@ from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.local import LocalStore
 from argus_trainer.storage.open import open_store
 from argus_trainer.training import pace
+from toy import RUN_KEY, SMALL, toy_launch
 
 NAB = Path(__file__).parents[2] / "data" / "nab"
-RUN_KEY = "0123456789abcdef0123"
 SAVING_THREAD = "saver"
 WINDOWS_PER_EPOCH = 350
 """Six steps, the last of them a short one."""
@@ -319,27 +313,18 @@ def runs_below(folder: Path, fleet: LaunchData) -> NewRun:
         place = folder / name
         return SmallRun(
             place=place,
-            launch=Launch(
-                namespace="tests",
-                name="small",
-                run_key=RUN_KEY,
+            launch=toy_launch(
+                fleet.uri,
+                str(place),
                 data=fleet,
-                model=ModelSpec(
-                    encoder_length=12,
-                    prediction_length=4,
-                    hidden_size=8,
-                    attention_heads=2,
-                    hidden_continuous_size=4,
-                    targets=tuple(TargetSpec(name=name) for name in targets),
+                model=SMALL.model_copy(
+                    update={"targets": tuple(TargetSpec(name=name) for name in targets)}
                 ),
                 training=TrainingSpec(
                     epochs=epochs, batch_size=64, windows_per_epoch=WINDOWS_PER_EPOCH
                 ),
                 storage=LaunchStorage(outage_tolerance_seconds=0),
-                checkpoint=LaunchCheckpoint(
-                    uri=str(place / "checkpoints"), every_chunks=1, period_seconds=3600
-                ),
-                output=LaunchOutput(uri=str(place / "models")),
+                name="small",
             ),
         )
 

@@ -10,7 +10,7 @@ B windows, E encoder and D decoder steps, R reals, C categories, N targets, W la
 window.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -149,33 +149,26 @@ class Gather:
 
 
 class Draft:
-    """Windows that are drawn for a batch: at first where they are, then copies of them."""
+    """Copies of the windows that are drawn for a batch. It holds no block."""
 
     def __init__(self, gather: Gather, num_windows: int) -> None:
         self._gather = gather
         self.missing = num_windows
         """Windows until it is full."""
-        self._drawn: list[tuple[Block, NDArray[np.int64]]] = []
         self._ids: list[NDArray[np.int64]] = []
         self._copied = 0
 
-    def add(self, block: Block, drawn: NDArray[np.int64]) -> None:
-        """Adds windows of a block; `drawn` are at most `missing` indices among them."""
-        self._drawn.append((block, drawn))
-        self.missing -= len(drawn)
-
-    def copy(self) -> None:
-        """Copies what was added. From then on it holds no block."""
+    def add(self, drawn: Iterable[tuple[Block, NDArray[np.int64]]]) -> None:
+        """Copies windows of blocks: at most `missing`, as indices among those of the block."""
         with alone():
-            for block, drawn in self._drawn:
-                begin, self._copied = self._copied, self._copied + len(drawn)
-                self._gather.copy(block, drawn, self._rows[begin : self._copied])
-                self._ids.append(block.ids(drawn))
-        self._drawn.clear()
+            for block, windows in drawn:
+                begin, self._copied = self._copied, self._copied + len(windows)
+                self._gather.copy(block, windows, self._rows[begin : self._copied])
+                self._ids.append(block.ids(windows))
+                self.missing -= len(windows)
 
     def make(self) -> Batch:
         """Returns the windows in the order in which they were added; at least one."""
-        self.copy()
         return self._gather.batch(self._rows[: self._copied], np.concatenate(self._ids))
 
     @cached_property

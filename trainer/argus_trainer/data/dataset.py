@@ -168,13 +168,12 @@ class Dataset:
                 at = max(place - group.begin, 0)
                 while at < len(permutation):
                     drawn = permutation[at : at + draft.missing]
-                    for draw in order.draws(group, drawn):
-                        draft.add(blocks[draw.block], draw.windows)
+                    draws = order.draws(group, drawn)
+                    draft.add((blocks[draw.block], draw.windows) for draw in draws)
                     at += len(drawn)
                     left -= len(drawn)
                     if not (draft.missing and left):
                         yield draft.make()
                         draft = self._gather.draft()
                 # Other blocks come only when nothing holds these any longer.
-                draft.copy()
                 blocks.clear()

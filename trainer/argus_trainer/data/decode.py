@@ -297,9 +297,10 @@ class ChunkFile:
     ) -> tuple[NDArray[np.float64], int]:
         """Returns a metric in Argus's unit, NaN where there is no number; how many were none.
 
-        What float32, in which the model computes, does not hold is as good as infinite.
+        What float32, in which the model computes, does not hold is as good as infinite. Whole
+        numbers that float64 does not hold (above 2**53) are rounded to it.
         """
-        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+        numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
         if name in self._rules.factors:
             with np.errstate(over="ignore"):
                 numbers = numbers * self._rules.factors[name]

@@ -48,8 +48,8 @@ OBJECT_BYTES = 3 << 10
 """Of what the process knows of an object: its entry in the plan, its times, its places."""
 SURVEY_LEAST = 64 * MIB
 """Statistics are made within no less, before the libraries of a training are loaded, which take
-several times as much. A budget that is too small for a training is refused after them, when the
-least one is known."""
+several times as much. A budget that is too small for a training is refused meanwhile
+(`foresight`)."""
 SURVEY_FETCH_BYTES = 32 * MIB
 """Fetched and not yet read at once, while statistics are made."""
 RECORD_BYTES = 16 * MIB
@@ -264,10 +264,17 @@ def budget_of(
     """
     if training.mode is TrainingMode.STANDARD:
         return None
-    if training.memory_budget is not None:
-        return int(value_of(training.memory_budget))
+    if (asked := asked_budget(training)) is not None:
+        return asked
     limit = _container_limit(cgroup)
     return (_available(meminfo) if limit is None else limit) // 2
+
+
+def asked_budget(training: TrainingSpec) -> int | None:
+    """Returns the bytes that the spec itself says; None: it says none, or nothing is limited."""
+    if training.mode is TrainingMode.STANDARD or training.memory_budget is None:
+        return None
+    return int(value_of(training.memory_budget))
 
 
 def block_bytes(span: Span, servers: int, record: Record, windows: int) -> int:

@@ -17,6 +17,8 @@ from argus_contract.launch import LaunchData
 from argus_contract.plan import AbsentValues, FeatureStatistics, Plan, Statistics
 from argus_contract.spec import ModelSpec, TrainingSpec
 from argus_trainer.data.fetch import Fetcher
+from argus_trainer.data.foresight import Foresight
+from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.moments import Indices, Moments
 from argus_trainer.data.plan import training_time
 from argus_trainer.data.reasons import WITHOUT, Part, Slower, some
@@ -62,13 +64,15 @@ def make_statistics(
     *,
     cache: Kept,
     decode_bytes: int | None = None,
+    training_budget: int | None = None,
     check: Callable[[], None],
 ) -> Statistics:
     """Returns the statistics of a run. Calls `check`, which may raise, while it waits.
 
     Objects are decoded within `decode_bytes`; None: no limit. Raises ConfigurationError, naming
-    the object, for one that alone takes more, and DataError for a missing column, a changed
-    object, or data without one window.
+    the object, for one that alone takes more, and, as soon as it shows, where the training cannot
+    work within `training_budget`; DataError for a missing column, a changed object, or data
+    without one window.
     """
     targets = tuple(target.name for target in model.targets)
     objects = plan.objects[: plan.split.validation_end]
@@ -82,6 +86,8 @@ def make_statistics(
         check=check,
     )
     seen = _Seen(survey.form)
+    rules = WindowRules.of(model, data, training)
+    foresight = Foresight(plan, rules, training.batch_size, budget=training_budget)
     for index, (pinned, record) in enumerate(zip(objects, survey.records(), strict=True)):
         steps = object_steps(pinned, survey.form.cadence_seconds)
         seen.add(
@@ -90,7 +96,13 @@ def make_statistics(
             is_training=index < plan.split.train_end,
             sliced=pinned.sliced,
         )
-    rules = WindowRules.of(model, data, training)
+        if foresight.wants(len(seen.vocabulary)):
+            foresight.look(
+                seen.inputs(calendar_names(training_time(plan))),
+                seen.form.cadence_seconds,
+                servers=len(seen.vocabulary),
+                read=index + 1,
+            )
     return _statistics(plan, data, training, rules, seen, survey.others)
 
 
@@ -108,6 +120,16 @@ class _Seen:
         self.oddities: Counter[str] = Counter()
         self.of_training: Counter[str] = Counter()
         """The same, of the training part alone."""
+
+    def inputs(self, calendar: tuple[str, ...]) -> Inputs:
+        """Returns the inputs that are certain: a column without a value so far may be none."""
+        features = zip(self.form.features, self.features.count, strict=True)
+        return Inputs(
+            calendar=calendar,
+            features=tuple(name for name, count in features if count),
+            targets=self.form.targets,
+            has_status=bool(self.vocabulary.states),
+        )
 
     def add(
         self, record: ObjectRecord, steps: tuple[int, int], *, is_training: bool, sliced: bool

@@ -6,12 +6,11 @@ Pure: from plan and statistics alone, so that a second look at stored ones says 
 from collections.abc import Iterator
 
 from argus_contract.data_spec import ValidationSpec
-from argus_contract.decimals import value_of
 from argus_contract.plan import Plan, Statistics
 from argus_contract.progress import MAX_PROBLEMS, Validation
 from argus_contract.spec import TrainingMode, TrainingSpec
 from argus_trainer.data.counts import Counts
-from argus_trainer.data.memory import Memory, mebibytes
+from argus_trainer.data.memory import Memory, asked_budget, mebibytes
 from argus_trainer.data.reasons import some
 from argus_trainer.errors import ConfigurationError
 
@@ -59,8 +58,9 @@ def refuse_without_memory(memory: Memory, training: TrainingSpec, limit: int | N
         least, way_out = memory.needed + memory.blocks, ", or use training.mode Streaming"
     else:
         least, way_out = memory.least, ", or use fewer servers (data.servers)"
-        if training.memory_budget is not None:
-            memory.shares(int(value_of(training.memory_budget)))
+        asked = asked_budget(training)
+        if asked is not None:
+            memory.shares(asked)
         elif limit is not None:
             # Half of the limit is what the training will take for its data.
             least *= 2

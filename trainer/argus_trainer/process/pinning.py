@@ -52,9 +52,17 @@ class Pinning:
         name = reserve_name(output, self._launch.run_key, draft.created_at)
         return draft.model_copy(update={"bundle_name": name})
 
-    def statistics(self, plan: Plan, *, budget: int | None, pins: Repins | None) -> Statistics:
+    def statistics(
+        self,
+        plan: Plan,
+        *,
+        budget: int | None,
+        training_budget: int | None,
+        pins: Repins | None,
+    ) -> Statistics:
         """Reads all of training and validation, within `budget` bytes; None: no limit.
 
+        Raises ConfigurationError where the training shows to take more than `training_budget`.
         `pins`: what counts instead of objects that changed after the plan; None: nothing does.
         """
         chunks = counted(len(plan.objects), "chunk")
@@ -80,6 +88,7 @@ class Pinning:
                 launch.training,
                 cache=cache,
                 decode_bytes=shares.decode_bytes,
+                training_budget=training_budget,
                 check=stop.check,
             )
 

@@ -25,7 +25,7 @@ from argus_trainer.checkpoints.resume import refuse_without_state
 from argus_trainer.checkpoints.run import RunStore
 from argus_trainer.data.counts import exact_counts
 from argus_trainer.data.heap import keep_heaps_few
-from argus_trainer.data.memory import budget_of, mebibytes
+from argus_trainer.data.memory import asked_budget, budget_of, mebibytes
 from argus_trainer.data.preview import about_run
 from argus_trainer.data.room import NoRoom
 from argus_trainer.data.verdict import judged, refuse_without_memory
@@ -139,10 +139,11 @@ class Preparation:
         raise AssertionError("the last attempt returns or raises")
 
     def _statistics(self, pinning: Pinning, plan: Plan, pins: Repins | None) -> Statistics:
-        # This container's memory, not the training's.
+        # Read within this container's memory, which is not the training's.
         budget = budget_of(TrainingSpec())
+        asked = asked_budget(self._launch.training)
         try:
-            return pinning.statistics(plan, budget=budget, pins=pins)
+            return pinning.statistics(plan, budget=budget, training_budget=asked, pins=pins)
         except NoRoom as error:
             raise ConfigurationError(
                 f"{error.name} takes about {mebibytes(error.needed)} while its rows are decoded, "

@@ -120,6 +120,7 @@ class Journey:
         counts = exact_counts(plan, launch, statistics)
         for line in about_run(plan, launch, counts, statistics):
             surroundings.say(f"[PLAN] {surroundings.wording(line)}")
+        counts.memory.shares(budget_of(launch.training))
         stop.check()
 
         # Seconds of imports: not before it is known that they are needed.
@@ -232,7 +233,8 @@ class Journey:
     ) -> Statistics:
         ledger.claim(resumed=None)
         self.report.phase(TrainerPhase.PLANNING)
-        return pinning.statistics(plan, budget=budget_of(self.launch.training), pins=pins)
+        budget = budget_of(self.launch.training)
+        return pinning.statistics(plan, budget=budget, training_budget=budget, pins=pins)
 
 
 def _prepare_environment(*, exact_gpu: bool) -> None:
