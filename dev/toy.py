@@ -35,17 +35,22 @@ SMALL = ModelSpec(
 
 
 def toy_launch(
-    data: str, folder: str = "", *, checkpoint: Mapping[str, Any] | None = None, **changes: Any
+    data: str | LaunchData,
+    folder: str = "",
+    *,
+    checkpoint: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> Launch:
     """Returns a run over `data` that keeps its states and bundles in `folder`.
 
-    It saves by chunks alone. `checkpoint` are fields of that part, `changes` whole parts.
+    It saves by chunks alone. `data` is an address or all that is said of it, `checkpoint` fields
+    of that part, `changes` other whole parts.
     """
     parts: dict[str, Any] = {
         "namespace": "tests",
         "name": "toy",
         "run_key": RUN_KEY,
-        "data": LaunchData(uri=data),
+        "data": LaunchData(uri=data) if isinstance(data, str) else data,
         "model": TINY,
         "training": TrainingSpec(epochs=2, batch_size=64),
         "storage": LaunchStorage(),

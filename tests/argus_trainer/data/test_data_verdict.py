@@ -192,9 +192,12 @@ def test_what_training_refuses_is_refused_by_a_plan_in_the_same_words(
 def test_a_budget_below_the_least_is_refused_alike(prepared, tmp_path, budget) -> None:
     launch = launch_of(prepared(), tmp_path)
     launch = launch.model_copy(update={"training": TrainingSpec(memory_budget=budget)})
-    plan = planned(launch)
-    assert plan == trained(launch)
-    assert plan.exit_code == 78
+    plan, training = planned(launch), trained(launch)
+    # A training is refused before it has read everything, and says so.
+    words, _, cause = training.text.partition("; ")
+    assert words == plan.text
+    assert cause.endswith("already show it, so the rest was not read")
+    assert plan.exit_code == training.exit_code == 78
 
 
 @pytest.mark.parametrize("gpus", [1, 2])
@@ -255,16 +258,17 @@ def test_what_nothing_is_wrong_with_ends_in_a_verdict(prepared, tmp_path, monkey
 
 
 def test_the_log_of_a_run_has_the_lines_of_its_plan(prepared, tmp_path) -> None:
-    fleet = prepared()
-    launch = launch_of(fleet, tmp_path)
-    # Refused after its plan is told, so that nothing is trained.
-    launch = launch.model_copy(
-        update={"training": TrainingSpec(memory_budget=str(fleet.memory.least - 50_000))}
-    )
-    said: list[str] = []
-    trained(launch, said)
+    launch = launch_of(prepared(), tmp_path)
+    stop, said = Stop(), []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("[PLAN]"):  # so that nothing is trained
+            stop.request()
+
+    run(launch, Surroundings(pod="pod", stop=stop, say=say))
     told: list[str] = []
-    planned(launch, told.append)
-    here = [line for line in told if not line.startswith(("time", "measured"))]
+    show(launch, told.append)
+    here = [line for line in told if not line.startswith(("time", "measured", "verdict"))]
     assert any(line.startswith("windows") for line in here)
     assert [line.removeprefix("[PLAN] ") for line in said if line.startswith("[PLAN]")] == here

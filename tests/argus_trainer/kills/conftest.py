@@ -314,9 +314,8 @@ def runs_below(folder: Path, fleet: LaunchData) -> NewRun:
         return SmallRun(
             place=place,
             launch=toy_launch(
-                fleet.uri,
+                fleet,
                 str(place),
-                data=fleet,
                 model=SMALL.model_copy(
                     update={"targets": tuple(TargetSpec(name=name) for name in targets)}
                 ),
