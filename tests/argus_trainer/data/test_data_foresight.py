@@ -92,6 +92,7 @@ def test_servers_that_come_later_count_when_they_come(
     encoder=st.integers(2, 20),
     batch_size=st.sampled_from([1, 8, 100]),
     lost=st.sampled_from([0.0, 0.05]),
+    retired=st.booleans(),
     seed=st.integers(0, 9),
 )
 def test_what_a_training_needs_is_never_refused_early(
@@ -103,10 +104,14 @@ def test_what_a_training_needs_is_never_refused_early(
     encoder: int,
     batch_size: int,
     lost: float,
+    retired: bool,
     seed: int,
 ) -> None:
     frame = rows(servers=NAMES[:servers], seed=seed, status=seed % 2 == 0)
     frame = frame.sample(frac=1 - lost, random_state=seed).sort_index()
+    if retired:  # All but one are seen early on, and have no windows after that.
+        early = frame["timestamp"] < frame["timestamp"].min() + pd.Timedelta(hours=4)
+        frame = frame[early | (frame["server_name"] == NAMES[0])]
     # No input: without one value in training.
     frame["mem_used_pct"] = frame["mem_used_pct"].where(frame["timestamp"].dt.day > 2)
     folder = write_to(frame, tmp_path_factory.mktemp("rows"))
