@@ -52,7 +52,7 @@ def test_every_record_of_an_earlier_version_is_read(left):
     published = read(models, layout.published(1), PublishedRecord)
     assert find_published(models, golden.RUN_KEY) == published
     assert published.bundle == plan.bundle_name
-    found = survey_run(run, golden.RUN_KEY, published=None, verify=True)
+    found = survey_run(run, golden.RUN_KEY, models=None, verify=True)
     assert found.faults == ()
     assert condition_of(found).startswith("A resume takes step 4 of claim 1.")
 

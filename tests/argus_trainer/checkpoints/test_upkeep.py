@@ -11,9 +11,9 @@ import pytest
 from argus_contract import layout
 from argus_contract.layout import StepId
 from argus_contract.status import EndReason
-from argus_trainer.bundle.records import published_runs
 from argus_trainer.errors import ConfigurationError, DataError
 from argus_trainer.upkeep.cleaning import clean
+from argus_trainer.upkeep.models import Models
 from argus_trainer.upkeep.removal import removal_order
 from argus_trainer.upkeep.survey import survey, survey_run
 from argus_trainer.upkeep.verdicts import condition_of
@@ -23,9 +23,8 @@ START = datetime(2026, 1, 31, 10, tzinfo=UTC)
 
 
 def run_of(tools, store_at, *, verify: bool = True):
-    published = published_runs(store_at("models")).get(tools.run_key)
     store = store_at(f"checkpoints/{tools.run_key}")
-    return survey_run(store, tools.run_key, published=published, verify=verify)
+    return survey_run(store, tools.run_key, models=Models(store_at("models")), verify=verify)
 
 
 def cleaned(tools, store_at, *, days: float, knows_models: bool = True, **options):
@@ -34,7 +33,7 @@ def cleaned(tools, store_at, *, days: float, knows_models: bool = True, **option
         store_at("checkpoints"),
         lambda key: store_at(f"checkpoints/{key}"),
         only=None,
-        published=published_runs(store_at("models")) if knows_models else None,
+        models=Models(store_at("models")) if knows_models else None,
         now=START + timedelta(days=days),
         **fields,
     )
@@ -171,7 +170,7 @@ def test_other_objects_are_counted_and_never_taken_for_runs(tools, store_at):
     for key in ("stats/00/x.json", "fresh/0123/000001", "notes.txt", "0123456789/plan.json"):
         place.put_new(key, b"12345")
     report = survey(
-        place, lambda key: store_at(f"checkpoints/{key}"), only=None, published={}, verify=True
+        place, lambda key: store_at(f"checkpoints/{key}"), only=None, models=None, verify=True
     )
     assert [run.run_key for run in report.runs] == [tools.run_key]
     assert (report.num_statistics, report.statistics_bytes, report.num_unknown) == (1, 5, 3)
@@ -193,6 +192,61 @@ def test_a_published_run_is_removed_at_once_and_still_found_published(tools, sto
     assert cleaning.num_removed_objects == len(before)
     assert cleaning.runs[0].why == "published as tft_model_20260131_100000"
     assert tools.trainer(store_at).live(2) is None
+
+
+def damage_the_bundle(store_at) -> None:
+    models = store_at("models")
+    key = next(e.key for e in models.list_objects("tft_model_") if "manifest" not in e.key)
+    models.put(key, b"torn")
+
+
+def test_a_damaged_bundle_is_told_and_the_state_that_it_is_made_of_again_is_left_alone(
+    tools, store_at
+):
+    trainer = tools.trainer(store_at)
+    trainer.live(2, until=2)
+    states = {e.key: trainer.store.get(e.key) for e in trainer.store.list_objects(layout.STEPS)}
+    trainer.live_on(2)
+    # As when the store was away just after publication.
+    for key, data in states.items():
+        trainer.store.put_new(key, data)
+    damage_the_bundle(store_at)
+    run = run_of(tools, store_at)
+    assert run.is_damaged
+    assert condition_of(run) == (
+        "Published as tft_model_20260131_100000, which is damaged: a further attempt writes it "
+        "again from step 2 of claim 1."
+    )
+    assert not run_of(tools, store_at, verify=False).is_damaged
+    for delete in (False, True):
+        kept = cleaned(tools, store_at, days=400, delete=delete).runs[0]
+        assert not kept.remove
+        assert kept.why.startswith("its bundle is damaged: ")
+
+
+def test_a_damaged_bundle_whose_state_is_gone_has_no_way_back(tools, store_at):
+    tools.trainer(store_at).live(2)
+    damage_the_bundle(store_at)
+    said = condition_of(run_of(tools, store_at))
+    assert "the state that it was made of is gone: a further attempt ends with 65" in said
+
+
+def test_a_published_record_that_cannot_be_read_may_be_that_of_any_run(tools, store_at):
+    tools.trainer(store_at).live(2)
+    store_at("models").put(layout.published(1), b"torn")
+    run = cleaned(tools, store_at, days=400).runs[0]
+    assert not run.remove
+    assert "a published record may be its own and cannot be read" in run.why
+    place = store_at("checkpoints")
+    report = survey(
+        place,
+        lambda key: store_at(f"checkpoints/{key}"),
+        only=None,
+        models=Models(store_at("models")),
+        verify=True,
+    )
+    (fault,) = report.unreadable_publications
+    assert layout.published(1) in fault
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(tools, store_at):
@@ -281,7 +335,7 @@ def test_a_run_that_starts_between_the_look_and_the_removal_is_left_alone(tools,
         store_at("checkpoints"),
         opened,
         only=None,
-        published={},
+        models=Models(store_at("models")),
         now=START + timedelta(days=100),
         older_than=timedelta(days=30),
         statistics=False,

@@ -70,6 +70,11 @@ class Records:
         """Whether every record above this one could be read."""
         return all(number < record.number for number in self._faults)
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why each record that was passed over so far cannot be read."""
+        return tuple(self._faults.values())
+
     def tell_faults(self, say: Callable[[str], None]) -> None:
         """Says which records were passed over."""
         if self._faults:
@@ -93,16 +98,6 @@ def find_published(
     record = records.of_run(run_key)
     records.tell_faults(say)
     return record
-
-
-def published_runs(output: Store, say: Callable[[str], None] = _warn) -> dict[str, PublishedRecord]:
-    """Returns the newest record of each run that was published, by run key."""
-    records = Records(output)
-    of_run: dict[str, PublishedRecord] = {}
-    for record in records.newest_first():
-        of_run.setdefault(record.run_key, record)
-    records.tell_faults(say)
-    return of_run
 
 
 def mend_current(output: Store) -> None:

@@ -1,12 +1,11 @@
 """`argus gc`: judges every run of a prefix and, if told so, removes those that are done with."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from argus_contract import layout
-from argus_contract.ledger import PublishedRecord
 from argus_contract.model import Model
 from argus_trainer.storage.store import Store
+from argus_trainer.upkeep.models import Models
 from argus_trainer.upkeep.removal import remove_run
 from argus_trainer.upkeep.reports import RunReport
 from argus_trainer.upkeep.survey import OpenRun, survey, survey_run
@@ -40,7 +39,7 @@ def clean(
     open_run: OpenRun,
     *,
     only: str | None,
-    published: Mapping[str, PublishedRecord] | None,
+    models: Models | None,
     now: datetime,
     older_than: timedelta,
     statistics: bool,
@@ -48,11 +47,17 @@ def clean(
 ) -> Cleaning:
     """Judges, and with `delete` removes, the runs below the checkpoint prefix `store`.
 
-    `published` is None when nobody told where the models are.
+    `models` is None when nobody told where the models are. Before a published run is judged
+    removable its bundle is read: a damaged one is written again from the run's state.
     """
+    unknown = _unknown(models)
 
     def judged(run: RunReport) -> Cleaned:
-        verdict = verdict_on(run, can_look_up=published is not None, now=now, older_than=older_than)
+        verdict = verdict_on(run, unknown=unknown, now=now, older_than=older_than)
+        if models and run.published and verdict.remove:
+            publication = models.publication_of(run.run_key, verify=True)
+            run = run.model_copy(update={"published": publication})
+            verdict = verdict_on(run, unknown=unknown, now=now, older_than=older_than)
         return Cleaned(
             run_key=run.run_key,
             remove=verdict.remove,
@@ -61,14 +66,14 @@ def clean(
             size_bytes=run.size_bytes,
         )
 
-    report = survey(store, open_run, only=only, published=published or {}, verify=False)
+    report = survey(store, open_run, only=only, models=models, verify=False)
     runs: list[Cleaned] = []
     for run in report.runs:
         cleaned = judged(run)
         if cleaned.remove and delete:
             # Minutes may have passed since the survey: a trainer may have started.
             own = open_run(run.run_key)
-            current = survey_run(own, run.run_key, published=run.published, verify=False)
+            current = survey_run(own, run.run_key, models=models, verify=False)
             cleaned = judged(current)
             if cleaned.remove:
                 remove_run(own, current)
@@ -87,3 +92,12 @@ def clean(
         freed_bytes=freed,
         num_removed_objects=count,
     )
+
+
+def _unknown(models: Models | None) -> str | None:
+    """Returns why nobody can say that a run was never published; None: it can be said."""
+    if models is None:
+        return "name the models' prefix with --models"
+    if models.faults:
+        return f"a published record may be its own and cannot be read: {models.faults[0]}"
+    return None

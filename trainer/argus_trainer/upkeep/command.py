@@ -13,8 +13,8 @@ from argus_contract.exit_codes import ExitCode
 from argus_trainer.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from argus_contract.ledger import PublishedRecord
     from argus_trainer.storage.store import Store
+    from argus_trainer.upkeep.models import Models
 
 _DURATION = re.compile(r"^([1-9]\d{0,4})([hd])$")
 
@@ -34,7 +34,7 @@ Uri = Annotated[
         "OUTPUT/checkpoints), or of one run below it.",
     ),
 ]
-Models = Annotated[
+ModelsUri = Annotated[
     str | None,
     typer.Option(
         metavar="URI", help="Where the models of these runs go: tells which are published."
@@ -45,22 +45,22 @@ Output = Annotated[Form, typer.Option(help="A table for people, or JSON for prog
 
 def checkpoints(
     uri: Uri,
-    models: Models = None,
+    models: ModelsUri = None,
     output: Output = Form.TABLE,
     verify: Annotated[
-        bool, typer.Option(help="Read every state and compare it with its digest.")
+        bool, typer.Option(help="Read every state and bundle and compare them with their digests.")
     ] = True,
 ) -> None:
     """Show runs, attempts and states of a checkpoint prefix, and which state a resume takes.
 
-    Ends with 65 when a record or a state is damaged.
+    Ends with 65 when a record, a state or a published bundle is damaged.
     """
     from argus_trainer.upkeep.survey import survey
     from argus_trainer.upkeep.tell import a_console, tell_prefix
 
     prefix, only = _place(uri)
     report = survey(
-        _opened(prefix), _opener(prefix), only=only, published=_published(models), verify=verify
+        _opened(prefix), _opener(prefix), only=only, models=_models(models), verify=verify
     )
     if not report.runs:
         raise _nothing_at(uri)
@@ -68,13 +68,13 @@ def checkpoints(
         typer.echo(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     else:
         tell_prefix(report, a_console())
-    if any(run.is_damaged for run in report.runs):
+    if report.unreadable_publications or any(run.is_damaged for run in report.runs):
         raise typer.Exit(int(ExitCode.DATA))
 
 
 def gc(
     uri: Uri,
-    models: Models = None,
+    models: ModelsUri = None,
     older_than: Annotated[
         str,
         typer.Option(
@@ -106,7 +106,7 @@ def gc(
         _opened(prefix),
         _opener(prefix),
         only=only,
-        published=None if models is None else _published(models),
+        models=_models(models),
         now=datetime.now(UTC),
         older_than=age,
         statistics=statistics,
@@ -155,17 +155,17 @@ def _opener(prefix: str) -> "Callable[[str], Store]":
     return lambda run_key: _opened(f"{prefix}/{run_key}")
 
 
-def _published(models: str | None) -> "dict[str, PublishedRecord]":
-    if models is None:
-        return {}
-    from argus_trainer.bundle.records import published_runs
+def _models(uri: str | None) -> "Models | None":
+    if uri is None:
+        return None
     from argus_trainer.storage.address import check_address
+    from argus_trainer.upkeep.models import Models
 
-    check_address("--models", models)
-    store = _opened(models)
+    check_address("--models", uri)
+    store = _opened(uri)
     if not store.list_objects(layout.BUNDLE_NAMES):
         # A slip here would make every published run an unpublished one, which gc removes.
         raise DataError(
-            f"--models {models}: no run has taken a name there: name the prefix of the models"
+            f"--models {uri}: no run has taken a name there: name the prefix of the models"
         )
-    return published_runs(store, lambda line: typer.echo(f"argus: {line}", err=True))
+    return Models(store)

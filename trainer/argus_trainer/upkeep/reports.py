@@ -50,6 +50,15 @@ class ClaimReport(Model):
     """Absent while it runs, and when it was killed and nobody came after it."""
 
 
+class Publication(Model):
+    """A published run."""
+
+    record: PublishedRecord
+    damage: str | None = None
+    """What is wrong with its bundle; absent for a whole one, a pruned one, and one that nobody
+    looked at."""
+
+
 class RunReport(Model):
     """One run."""
 
@@ -64,7 +73,7 @@ class RunReport(Model):
     states: tuple[StateReport, ...]
     """By (claim, step)."""
     final: Final | None = None
-    published: PublishedRecord | None = None
+    published: Publication | None = None
     """Absent when it is not published, or when nobody could look."""
     faults: tuple[RecordFault, ...] = ()
     """Records that cannot be read."""
@@ -88,7 +97,19 @@ class RunReport(Model):
 
     @property
     def is_damaged(self) -> bool:
-        return bool(self.faults or self.lost_plan or any(state.fault for state in self.states))
+        return bool(
+            self.faults
+            or self.lost_plan
+            or any(state.fault for state in self.states)
+            or (self.published and self.published.damage)
+        )
+
+    @property
+    def final_state(self) -> StateReport | None:
+        """The state that a bundle is made of, where it stands and can be used."""
+        final = self.final
+        states = (s for s in self.states if final and s.id == final.id and s.fault is None)
+        return next(states, None)
 
     @property
     def open_claims(self) -> tuple[Claim, ...]:
@@ -115,5 +136,7 @@ class PrefixReport(Model):
     statistics_bytes: int = 0
     """Of `stats/`, the cache that the runs share."""
     num_statistics: int = 0
+    unreadable_publications: tuple[str, ...] = ()
+    """Why records of published models cannot be read; whose they are nobody can tell."""
     num_unknown: int = 0
     """Objects that belong to no run and no cache: left alone."""

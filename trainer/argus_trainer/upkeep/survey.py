@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from argus_contract import layout
 from argus_contract.layout import StepId
-from argus_contract.ledger import Claim, ClaimEnd, Final, PublishedRecord
+from argus_contract.ledger import Claim, ClaimEnd, Final
 from argus_contract.model import Model
 from argus_contract.plan import Plan, Statistics
 from argus_trainer.checkpoints.run import RunStore, lost_plan
@@ -26,6 +26,7 @@ from argus_trainer.checkpoints.verification import (
 from argus_trainer.errors import ConfigurationError, DataError, ObjectNotFound
 from argus_trainer.storage.records import read
 from argus_trainer.storage.store import ObjectInfo, Store
+from argus_trainer.upkeep.models import Models
 from argus_trainer.upkeep.reports import (
     ClaimReport,
     PrefixReport,
@@ -48,10 +49,13 @@ def survey(
     open_run: OpenRun,
     *,
     only: str | None,
-    published: Mapping[str, PublishedRecord],
+    models: Models | None,
     verify: bool,
 ) -> PrefixReport:
-    """Returns what stands below the checkpoint prefix `store`; `only` names a single run."""
+    """Returns what stands below the checkpoint prefix `store`; `only` names a single run.
+
+    `models` is None when nobody told where the models are. `verify` reads states and bundles.
+    """
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for entry in store.list_objects(f"{only}/" if only else ""):
         folder = entry.key.partition("/")[0]
@@ -60,19 +64,15 @@ def survey(
     runs = sorted(folder for folder in objects if layout.is_run(folder))
     return PrefixReport(
         uri=store.uri,
-        runs=tuple(
-            survey_run(open_run(key), key, published=published.get(key), verify=verify)
-            for key in runs
-        ),
+        runs=tuple(survey_run(open_run(key), key, models=models, verify=verify) for key in runs),
         statistics_bytes=sum(entry.size for entry in statistics),
         num_statistics=len(statistics),
+        unreadable_publications=models.faults if models else (),
         num_unknown=sum(len(objects[folder]) for folder in objects.keys() - set(runs)),
     )
 
 
-def survey_run(
-    store: Store, run_key: str, *, published: PublishedRecord | None, verify: bool
-) -> RunReport:
+def survey_run(store: Store, run_key: str, *, models: Models | None, verify: bool) -> RunReport:
     """Returns what stands below the prefix of one run."""
     objects = store.list_objects()
     keys = {entry.key: entry.size for entry in objects}
@@ -109,7 +109,7 @@ def survey_run(
             claims=tuple(claims),
             states=tuple(states),
             final=final,
-            published=published,
+            published=models and models.publication_of(run_key, verify=verify),
             faults=tuple(faults),
             lost_plan=lost_plan(store.uri, keys),
             has_statistics=layout.STATISTICS in keys,

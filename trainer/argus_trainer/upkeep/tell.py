@@ -25,6 +25,8 @@ def tell_prefix(report: PrefixReport, console: Console) -> None:
     """Prints what stands below a prefix, run by run."""
     for run in report.runs:
         _tell_run(run, console)
+    for fault in report.unreadable_publications:
+        console.print(f"A published record cannot be read: {fault}")
     console.print(
         f"{counted(len(report.runs), 'run')}, {size(sum(run.size_bytes for run in report.runs))}; "
         f"stats/ {counted(report.num_statistics, 'object')}, {size(report.statistics_bytes)}"
@@ -60,6 +62,8 @@ def size(num_bytes: int) -> str:
 def _tell_run(run: RunReport, console: Console) -> None:
     console.print(f"Run {run.run_key}  {run.bundle_name or ''}  {size(run.size_bytes)}")
     console.print(f"  {condition_of(run)}")
+    if run.published and run.published.damage:
+        console.print(f"  Damaged: {run.published.damage}")
     for fault in run.faults:
         console.print(f"  Cannot be read: {fault.message}")
     if run.claims:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from argus_contract import layout
 from argus_contract.exit_codes import ExitCode
-from argus_trainer.upkeep.reports import RunReport, StateReport
+from argus_trainer.upkeep.reports import Publication, RunReport, StateReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,7 @@ class Verdict:
 def condition_of(run: RunReport) -> str:
     """Returns what the run came to and what its next attempt does, in the trainer's own order."""
     if run.published:
-        return (
-            f"Published as {run.published.bundle}: a further attempt finds that and trains nothing."
-        )
+        return _of_published(run, run.published)
     if ending := _ending_of(run):
         return f"A further attempt ends with {ending}"
     if not run.planned_at:
@@ -42,6 +40,22 @@ def condition_of(run: RunReport) -> str:
     if run.states:
         return f"None of {len(run.states)} states can be used: a resume begins anew."
     return "No state was saved: a resume begins anew with the same plan."
+
+
+def _of_published(run: RunReport, published: Publication) -> str:
+    bundle = published.record.bundle
+    if published.damage is None:
+        return f"Published as {bundle}: a further attempt finds that and trains nothing."
+    if run.final_state:
+        return (
+            f"Published as {bundle}, which is damaged: a further attempt writes it again from step "
+            f"{run.final_state.id.step} of claim {run.final_state.id.claim}."
+        )
+    return (
+        f"Published as {bundle}, which is damaged, and the state that it was made of is gone: a "
+        f"further attempt ends with {int(ExitCode.DATA)}. Restore the bundle from a copy, or train "
+        "again under another spec.runToken (--fresh)."
+    )
 
 
 def _ending_of(run: RunReport) -> str | None:
@@ -84,12 +98,12 @@ def _with_statistics(run: RunReport, sentence: str) -> str:
 
 
 def verdict_on(
-    run: RunReport, *, can_look_up: bool, now: datetime, older_than: timedelta
+    run: RunReport, *, unknown: str | None, now: datetime, older_than: timedelta
 ) -> Verdict:
     """Returns whether `argus gc` removes the run.
 
-    `can_look_up` says that the list of published models was read: without it a run that came to
-    its end is left alone.
+    `unknown` is why nobody can say that a run was never published, None when it can be said: a
+    run that came to its end is left alone otherwise.
     """
     if run.faults:
         return Verdict(remove=False, why=f"a record cannot be read: {run.faults[0].message}")
@@ -105,15 +119,16 @@ def verdict_on(
             remove=False,
             why=f"claim {claim.number} of {claim.pod} is open, last sign of life {_ago(age)}",
         )
+    if run.published and run.published.damage:
+        return Verdict(remove=False, why=f"its bundle is damaged: {run.published.damage}")
     if run.published:
-        return Verdict(remove=True, why=f"published as {run.published.bundle}")
-    if run.final and not can_look_up:
+        return Verdict(remove=True, why=f"published as {run.published.record.bundle}")
+    if run.final and unknown:
         return Verdict(
             remove=False,
-            why="its training is over, and whether it was published is unknown: name the models' "
-            "prefix with --models",
+            why=f"its training is over, and whether it was published is unknown: {unknown}",
         )
-    stage = "not published" if can_look_up else "training never ended"
+    stage = "training never ended" if unknown else "not published"
     if age < older_than:
         return Verdict(remove=False, why=f"{stage}, last sign of life {_ago(age)}")
     return Verdict(remove=True, why=f"{stage}, and dead: last sign of life {_ago(age)}")
