@@ -13,9 +13,7 @@ DecimalString = Annotated[
 ]
 """A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
 
-QUANTITY_PATTERN = (
-    r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2}|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
-)
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2}|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 """Exponents are short: a number with a billion digits takes minutes to compute."""
 
 
