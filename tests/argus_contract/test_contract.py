@@ -489,3 +489,28 @@ def test_a_job_is_known_by_its_name() -> None:
     for other in ("edge", "edge-1", "edge-0123abcd", "edge-0123abcd-1\n", "eu-edge-0123abcd-1"):
         assert not is_job_of("edge", other)
     assert not is_job_of("e.ge", job_name("edge", key, 1))
+
+
+def nested(levels: int) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    for _ in range(levels):
+        part = {"a": [part]}
+    return part
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (nested(20), "nested deeper than 32 levels"),
+        (nested(9000), "nested deeper than 32 levels"),
+        ({"nodeAffinity": "x" * 17_000}, "use at most 16384"),
+    ],
+)
+def test_a_free_part_of_a_pod_is_bounded(part: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as refused:
+        spec(scheduling={"affinity": part})
+    assert refused.value.errors(include_input=False)[0]["loc"] == ("scheduling", "affinity")
+    volume = {"name": "x", "emptyDir": part}
+    with pytest.raises(ValidationError, match=told):
+        spec(podOverrides={"volumes": [volume]})
+    assert spec(scheduling={"affinity": nested(12)}).scheduling.affinity
