@@ -4,10 +4,11 @@ Shared by ArgusTrainingJob and by the launch document, so that a run on a comman
 the same things in the same words.
 """
 
+import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from argus_contract.decimals import DecimalString, value_of
 from argus_contract.model import Model, Time
@@ -27,7 +28,29 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 """A shell-style pattern: `*` any text, `?` one character, `[ab]` one of these."""
 
 
-WholeSeconds = Annotated[Time, AfterValidator(lambda time: time.replace(microsecond=0))]
+TIME_PATTERN = (
+    r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+"""What the rules of the CRD can read. Its format date-time takes more, such as a small t: each
+write of such a resource fails then, also of its status."""
+
+
+def _in_its_form(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(TIME_PATTERN, value):
+        raise ValueError(
+            f"{value!r}: a time needs a zone and a year from 1000 to 2999: write it as "
+            "2026-01-31T10:00:00Z"
+        )
+    return value
+
+
+WholeSeconds = Annotated[
+    Time,
+    Field(json_schema_extra={"pattern": TIME_PATTERN}),
+    BeforeValidator(_in_its_form),
+    AfterValidator(lambda time: time.replace(microsecond=0)),
+]
 """An instant as it is written: to the second."""
 
 

@@ -13,7 +13,8 @@ DecimalString = Annotated[
 ]
 """A non-negative decimal number as a string, for example "0.01"; "0.010" is the same one."""
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2}|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+"""Exponents are short: a number with a billion digits takes minutes to compute."""
 
 
 def _as_text(value: Any) -> Any:
@@ -25,7 +26,8 @@ def _as_text(value: Any) -> Any:
 Quantity = Annotated[
     str,
     StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
+    # The pattern looks at text only; a quantity may be a number as well.
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0}),
     BeforeValidator(_as_text),
 ]
 """A Kubernetes resource quantity, for example 500m or 4Gi."""

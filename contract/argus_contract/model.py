@@ -31,12 +31,20 @@ class Model(BaseModel):
 def _as_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs a zone, for example 2026-01-31T10:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} lies outside of the years 1 to 9999") from None
+
+
+def _written(value: datetime) -> str:
+    # Not strftime: it writes the year 1 without zeros, which is no time for an API server.
+    return value.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 Time = Annotated[
     datetime,
     AfterValidator(_as_utc),
-    PlainSerializer(lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str),
+    PlainSerializer(_written, return_type=str),
 ]
 """An instant in UTC, written with second precision like metav1.Time."""

@@ -5,6 +5,8 @@ server itself checks them when it takes the Job, and its words then stand in the
 Accepted. Everything else is closed, so that `kubectl explain` and the API server know it.
 """
 
+import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -16,8 +18,30 @@ from argus_contract.names import OWN_DOMAINS, OWN_ENV_PREFIX, OWN_VOLUME_PREFIX
 VOLUME_SOURCES = ("configMap", "secret", "emptyDir", "persistentVolumeClaim")
 ENV_SOURCES = ("secretKeyRef", "configMapKeyRef", "fieldRef")
 
+MAX_FREE_LEVELS, MAX_FREE_BYTES = 32, 16 * 1024
+
+
+def _is_small(part: dict[str, Any]) -> dict[str, Any]:
+    """The API server takes it in any size; it is copied into status and Job."""
+    values: list[Any] = [part]
+    for _ in range(MAX_FREE_LEVELS):
+        values = [inner for value in values for inner in _held_by(value)]
+    if values:
+        raise ValueError(f"is nested deeper than {MAX_FREE_LEVELS} levels, as no part of a pod is")
+    if (size := len(json.dumps(part))) > MAX_FREE_BYTES:
+        raise ValueError(f"has {size} bytes: use at most {MAX_FREE_BYTES}")
+    return part
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 FreeForm = Annotated[
     dict[str, Any],
+    AfterValidator(_is_small),
     Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
 ]
 """A piece of a pod in Kubernetes' own words, handed on without a look into it."""

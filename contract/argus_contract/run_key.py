@@ -9,6 +9,7 @@ the run may go on with another budget, or after the data was judged by other lim
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from argus_contract.data_spec import DataRules
@@ -66,6 +67,12 @@ def job_name(name: str, key: str, generation: int, *, planning: bool = False) ->
     """Returns the name of the Job of one generation of a run, at most 63 characters."""
     kind = f"{_PLAN}-" if planning else ""
     return f"{name}-{key[:8]}-{kind}{generation}"
+
+
+def is_job_of(name: str, job_name: str) -> bool:
+    """Says whether this is the name of a Job of a run of this name, of whichever spec."""
+    rest = job_name.removeprefix(f"{name}-")
+    return rest != job_name and re.fullmatch(rf"[0-9a-f]{{8}}-({_PLAN}-)?[0-9]+", rest) is not None
 
 
 def plans(job_name: str) -> bool:

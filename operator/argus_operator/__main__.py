@@ -14,8 +14,13 @@ from argus_operator.configuration import ConfigurationError, read_configuration
 from argus_operator.errors import Ending
 from argus_operator.process import Surroundings, run
 
+MAX_DEPTH = 25_000
+"""Of calls. The API server takes JSON of 10,000 levels, and anybody may nest an affinity so deep:
+the lists and watches that it is in must still be read. That takes less than 2 MiB of stack."""
+
 
 def main() -> int:
+    sys.setrecursionlimit(MAX_DEPTH)
     signals.block()
     log.configure()
     try:

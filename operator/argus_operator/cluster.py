@@ -5,6 +5,7 @@ operator needs of an object is read by `views`, and an unknown field must not ma
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -200,8 +201,9 @@ class Cluster:
         written = await self._request(
             "PATCH",
             f"{_path_of_run(run.key)}/status",
-            body,
-            content_type="application/apply-patch+yaml",
+            _yaml(body),
+            # With a parameter the client hands the text on as it is.
+            content_type="application/apply-patch+yaml; charset=utf-8",
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
         )
         return str(written["metadata"]["resourceVersion"])
@@ -270,7 +272,7 @@ class Cluster:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         *,
         accept: str = "application/json",
         content_type: str = "application/json",
@@ -303,6 +305,12 @@ class Cluster:
         if not answer:
             raise ApiUnreachable(f"{method} {path}: {text[:200]!r} is no answer of an API server")
         return answer
+
+
+def _yaml(body: Mapping[str, Any]) -> bytes:
+    """Returns JSON that is YAML as well: no surrogate pairs, which YAML refuses (an emoji)."""
+    text = json.dumps(body, ensure_ascii=False)
+    return re.sub("[^ -~]", lambda found: f"\\U{ord(found.group()):08x}", text).encode()
 
 
 def _parse(text: bytes) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Observer:
             now=self._clock(),
             run=run,
             jobs=await self._jobs(run),
-            pods=self._children.pods(key),
+            pods=self._pods(key),
             num_active=max(1, len(self._active)),
         )
         if key not in self._active:
@@ -72,7 +72,7 @@ class Observer:
         if job and job.end:
             for pod in await self._cluster.list_pods_of(key):
                 self._children.put(pod)
-            observed = replace(observed, pods=self._children.pods(key))
+            observed = replace(observed, pods=self._pods(key))
         own = tuple(p for p in observed.pods if job and p.owner_uid == job.uid)
         await self._poll(own, observed)
         return replace(
@@ -86,6 +86,9 @@ class Observer:
         self._active.discard(key)
         self._reader.forget(self._children.pods(key))
         self._children.forget(key)
+
+    def _pods(self, key: Key) -> tuple[PodView, ...]:
+        return tuple(pod for pod in self._children.pods(key) if pod.is_ours)
 
     async def _jobs(self, run: RunView) -> tuple[JobView, ...]:
         known = self._children.jobs(run.key)

@@ -42,7 +42,7 @@ class Observed:
     """Jobs controlled by this very run (by uid): those that plan, then those that train, oldest
     generation first."""
     pods: tuple[PodView, ...] = ()
-    """Pods labelled with the run's name, oldest first, also of Jobs that are gone."""
+    """Pods that Jobs of the run's name control, oldest first, also of Jobs that are gone."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """By pod uid."""
     warnings: tuple[Hindrance, ...] = ()

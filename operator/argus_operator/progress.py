@@ -1,7 +1,7 @@
 """Asks trainers how far they are.
 
 Trainer pods run code of others, so an answer is taken with care: no redirects, 64 KiB,
-2 seconds, and only what the contract's schema knows. A trainer that does not answer has
+2 seconds, and only what `reports` takes. A trainer that does not answer has
 unknown progress, which is no fault.
 """
 
@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
 import aiohttp
-from pydantic import ValidationError
 
 from argus_contract.names import MAX_REPORT_BYTES, PROGRESS_PATH, PROGRESS_PORT
 from argus_contract.progress import ProgressReport
 from argus_operator.observed import Poll
+from argus_operator.reports import NoReport, read_report
 from argus_operator.views import PodView
 
 TIMEOUT = aiohttp.ClientTimeout(total=2)
@@ -62,9 +62,9 @@ class ProgressReader:
         if body is None:
             return None, f"{url} answered more than {MAX_REPORT_BYTES} bytes"
         try:
-            return ProgressReport.model_validate_json(body), None
-        except ValidationError as error:
-            return None, f"{url} answered what is no report ({error.error_count()} errors)"
+            return read_report(body, pod.run_key), None
+        except NoReport as why:
+            return None, f"{url} answered what is no report of this run ({why})"
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import structlog
 from pydantic import ValidationError
 
 from argus_contract.names import (
@@ -17,15 +18,20 @@ from argus_contract.names import (
     COMPONENT_PLANNER,
     COPIED_LABELS,
     LABEL_COMPONENT,
+    LABEL_RUN_KEY,
     LABEL_RUN_NAME,
     TRAINER_CONTAINER,
 )
 from argus_contract.progress import ProgressReport
+from argus_contract.run_key import is_job_of
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
+from argus_operator.reports import NoReport, believed, read_report
 
 Raw = Mapping[str, Any]
 """An object as the API server sends it."""
+
+_log = structlog.get_logger()
 
 
 class Key(NamedTuple):
@@ -130,6 +136,10 @@ class Hindrance:
 class PodView(ChildView):
     """A pod with a trainer, which trains or plans."""
 
+    job: str | None = None
+    """Name of the Job that controls it; None: no Job does."""
+    run_key: str | None = None
+    """Identity of the training that it was made for, by its label."""
     phase: str = "Pending"
     node: str | None = None
     ip: str | None = None
@@ -150,6 +160,11 @@ class PodView(ChildView):
     image_digest: str | None = None
     gone: bool = False
     """True for the last picture of a pod that is no longer in the API server."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Says whether a Job of the run controls it; anybody can put labels on a pod."""
+        return self.job is not None and is_job_of(self.key.name, self.job)
 
     @property
     def live(self) -> bool:
@@ -176,9 +191,10 @@ def _created(metadata: Raw) -> datetime:
     return read_time(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC)
 
 
-def _controller_uid(metadata: Raw) -> str | None:
+def _controller(metadata: Raw) -> Raw:
+    """Returns the reference to the controlling resource; empty where there is none."""
     owners = metadata.get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def _conditions(status: Raw) -> dict[str, Raw]:
@@ -260,7 +276,7 @@ def read_job(raw: Raw) -> JobView | None:
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=int(metadata["resourceVersion"]),
-        owner_uid=_controller_uid(metadata),
+        owner_uid=_controller(metadata).get("uid"),
         created=_created(metadata),
         deleting="deletionTimestamp" in metadata,
         planning=_is_planning(metadata),
@@ -297,12 +313,15 @@ def read_pod(raw: Raw) -> PodView | None:
     state: Raw = container.get("state") or {}
     running, terminated = state.get("running"), state.get("terminated")
     image_id = str(container.get("imageID") or "")
+    owner, run_key = _controller(metadata), metadata["labels"].get(LABEL_RUN_KEY)
     return PodView(
         key=key,
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=int(metadata["resourceVersion"]),
-        owner_uid=_controller_uid(metadata),
+        owner_uid=owner.get("uid"),
+        job=owner.get("name") if owner.get("kind") == "Job" else None,
+        run_key=run_key,
         created=_created(metadata),
         deleting="deletionTimestamp" in metadata,
         planning=_is_planning(metadata),
@@ -315,7 +334,7 @@ def read_pod(raw: Raw) -> PodView | None:
         unschedulable=_hindrance(conditions.get("PodScheduled"), "False"),
         waiting=_hindrance(state.get("waiting"), None),
         disruption=_hindrance(conditions.get("DisruptionTarget"), "True"),
-        exit=_read_exit(terminated) if terminated else None,
+        exit=_read_exit(terminated, metadata, run_key) if terminated else None,
         leave_by=read_time(metadata.get("deletionTimestamp")),
         pod_reason=status.get("reason"),
         image_digest=image_id[image_id.index("sha256:") :] if "sha256:" in image_id else None,
@@ -328,16 +347,16 @@ def _hindrance(raw: Raw | None, status: str | None) -> Hindrance | None:
     return Hindrance(reason=raw.get("reason") or "Unknown", message=raw.get("message") or "")
 
 
-def _read_exit(raw: Raw) -> Exit:
-    text = raw.get("message")
+def _read_exit(raw: Raw, metadata: Raw, run_key: str | None) -> Exit:
+    text, code = raw.get("message"), raw.get("exitCode", 0)
     report = None
     if text:
         try:
-            report = ProgressReport.model_validate_json(text)
-        except ValidationError:  # not our trainer, or killed while writing: keep the text
-            report = None
+            report = believed(read_report(text, run_key), metadata["name"], code)
+        except NoReport as why:  # not our trainer, or killed while writing: the text is kept
+            _log.info("last words are no report", pod=metadata["name"], why=str(why))
     return Exit(
-        code=raw.get("exitCode", 0),
+        code=code,
         reason=raw.get("reason"),
         started=read_time(raw.get("startedAt")),
         finished=read_time(raw.get("finishedAt")),

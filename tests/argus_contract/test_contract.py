@@ -1,5 +1,6 @@
 """The contract keeps its promises: identities stay, documents round-trip, limits hold."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,14 @@ from argus_contract.exit_codes import FATAL, IGNORED, ExitCode
 from argus_contract.names import MAX_TERMINATION_BYTES
 from argus_contract.pod_spec import VOLUME_SOURCES
 from argus_contract.progress import MAX_PROBLEMS, ProgressReport, TrainerPhase, Validation
-from argus_contract.run_key import canonical, configuration_digest, job_name, plans, run_key
+from argus_contract.run_key import (
+    canonical,
+    configuration_digest,
+    is_job_of,
+    job_name,
+    plans,
+    run_key,
+)
 from argus_contract.spec import ArgusTrainingJobSpec, TrainingSpec
 from argus_contract.status import Artifact, Attempt, EndReason, PublishedState
 
@@ -24,6 +32,13 @@ DATA = {"data": {"uri": "s3://metrics/edge"}}
 
 def spec(**fields: Any) -> ArgusTrainingJobSpec:
     return ArgusTrainingJobSpec.model_validate({**DATA, **fields})
+
+
+def crd_field(name: str) -> dict[str, Any]:
+    """Returns the schema of a field of the spec."""
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    found: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return found["properties"][name]  # type: ignore[no-any-return]
 
 
 def data(**fields: Any) -> dict[str, Any]:
@@ -408,3 +423,94 @@ def test_every_field_of_the_spec_is_documented() -> None:
 
     assert undocumented(root["properties"]["spec"], "spec") == []
     assert undocumented(root["properties"]["status"], "status") == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "9999-12-31T23:59:59-12:00",
+        "0001-01-01T00:00:00+12:00",
+        "0999-12-31T23:59:59Z",
+        "2026-01-01t00:00:00z",
+        "2026-01-01T00:00:00+99:99",
+        "2026-01-01 00:00:00Z",
+        "2026-01-01T00:00:00Z\n",
+    ],
+)
+def test_a_time_that_the_rules_of_the_crd_cannot_read_is_refused_by_crd_and_model(
+    written: str,
+) -> None:
+    with pytest.raises(ValidationError, match="a year from 1000 to 2999"):
+        spec(**data(window={"start": written}))
+    window = crd_field("data")["properties"]["window"]["properties"]
+    for field in ("start", "end"):
+        # The API server's patterns know no final line break after $, Python's match does.
+        assert not re.search(window[field]["pattern"].replace("$", r"\Z"), written)
+        assert re.search(window[field]["pattern"], "2026-01-31T10:00:00.5+01:00")
+
+
+def test_a_time_that_no_clock_can_show_in_utc_is_an_error_of_validation() -> None:
+    beyond = datetime.fromisoformat("9999-12-31T23:59:59-12:00")
+    with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+        ProgressReport(run_key="k", phase=TrainerPhase.TRAINING, time=beyond)
+    with pytest.raises(ValidationError, match="outside of the years 1 to 9999"):
+        spec(**data(window={"start": beyond}))
+
+
+def test_a_time_before_the_year_1000_is_written_with_four_digits() -> None:
+    early = Attempt(number=1, pod="a", start=datetime(7, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert early.to_wire()["start"] == "0007-01-02T03:04:05Z"
+
+
+QUANTITIES = ("1e999999999", "1E-100", "-1", "1" * 33, "1e", "")
+
+
+@pytest.mark.parametrize("amount", QUANTITIES)
+def test_a_quantity_that_takes_long_to_compute_is_refused(amount: str) -> None:
+    with pytest.raises(ValidationError):
+        spec(resourcesPerNode={"limits": {"memory": amount}})
+    field = crd_field("resourcesPerNode")["properties"]["limits"]["additionalProperties"]
+    assert len(amount) > field["maxLength"] or not re.search(field["pattern"], amount)
+
+
+@pytest.mark.parametrize("amount", [-1, -0.5])
+def test_a_quantity_below_0_is_refused_as_a_number_too(amount: float) -> None:
+    with pytest.raises(ValidationError):
+        spec(resourcesPerNode={"limits": {"memory": amount}})
+    field = crd_field("resourcesPerNode")["properties"]["limits"]["additionalProperties"]
+    assert amount < field["minimum"] == 0
+    assert spec(training={"memoryBudget": "1e9"}).training.memory_budget == "1e9"
+
+
+def test_a_job_is_known_by_its_name() -> None:
+    key = "0123abcd0123abcd0123"
+    for planning in (False, True):
+        assert is_job_of("edge", job_name("edge", key, 12, planning=planning))
+    for other in ("edge", "edge-1", "edge-0123abcd", "edge-0123abcd-1\n", "eu-edge-0123abcd-1"):
+        assert not is_job_of("edge", other)
+    assert not is_job_of("e.ge", job_name("edge", key, 1))
+
+
+def nested(levels: int) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    for _ in range(levels):
+        part = {"a": [part]}
+    return part
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (nested(20), "nested deeper than 32 levels"),
+        (nested(9000), "nested deeper than 32 levels"),
+        ({"nodeAffinity": "x" * 17_000}, "use at most 16384"),
+    ],
+)
+def test_a_free_part_of_a_pod_is_bounded(part: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as refused:
+        spec(scheduling={"affinity": part})
+    assert refused.value.errors(include_input=False)[0]["loc"] == ("scheduling", "affinity")
+    volume = {"name": "x", "emptyDir": part}
+    with pytest.raises(ValidationError, match=told):
+        spec(podOverrides={"volumes": [volume]})
+    assert spec(scheduling={"affinity": nested(12)}).scheduling.affinity

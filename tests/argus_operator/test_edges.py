@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 
 from argus_contract import names
+from argus_contract.run_key import run_key
+from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase
 from argus_operator import handlers
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
+from argus_operator.cluster import Cluster
 from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
@@ -33,7 +38,13 @@ from argus_operator.views import (
 )
 
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
-LABELS = {names.LABEL_RUN_NAME: "edge", names.LABEL_COMPONENT: "trainer"}
+SPEC = ArgusTrainingJobSpec.model_validate({"data": {"uri": "s3://metrics/edge"}})
+RUN_KEY = run_key("test", "team", "edge", SPEC)
+LABELS = {
+    names.LABEL_RUN_NAME: "edge",
+    names.LABEL_RUN_KEY: RUN_KEY,
+    names.LABEL_COMPONENT: "trainer",
+}
 
 
 def raw_pod(version: int = 7, uid: str = "p", **status: Any) -> dict[str, Any]:
@@ -45,7 +56,9 @@ def raw_pod(version: int = 7, uid: str = "p", **status: Any) -> dict[str, Any]:
             "resourceVersion": str(version),
             "creationTimestamp": "2026-01-31T10:00:00Z",
             "labels": LABELS,
-            "ownerReferences": [{"uid": "job-uid", "controller": True}],
+            "ownerReferences": [
+                {"kind": "Job", "name": "edge-0123abcd-1", "uid": "job-uid", "controller": True}
+            ],
         },
         "spec": {"nodeName": "node-1"},
         "status": status,
@@ -339,6 +352,27 @@ def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
     asyncio.run(story())
 
 
+def test_a_status_is_sent_as_yaml_whatever_characters_are_in_it(scene: Any) -> None:
+    """The API server reads an apply with a YAML parser, which knows no surrogate pairs."""
+    strange = '\\ud83d \U0001f600 \x00\x7f\x85\u2028\ufffe é " \\'
+    sent: list[tuple[bytes, str]] = []
+
+    class Recorder(Cluster):
+        def __init__(self) -> None:
+            pass
+
+        async def _request(self, *address: Any, content_type: str = "", **options: Any) -> Any:
+            sent.append((address[2], content_type))
+            return {"metadata": {"resourceVersion": "2"}}
+
+    asyncio.run(Recorder().apply_status(scene.observed.run, {"message": strange}))
+    ((body, content_type),) = sent
+    assert re.fullmatch(rb"[ -~]*", body)
+    assert b"\\ud83d\\ude00" not in body
+    assert yaml.safe_load(body)["status"] == {"message": strange}
+    assert content_type.startswith("application/apply-patch+yaml;"), "else it is encoded again"
+
+
 def test_a_map_that_became_empty_is_left_out_and_reads_back_the_same(scene: Any) -> None:
     scene.spec(resourcesPerNode={"limits": {"memory": "1Gi"}}, scheduling={"nodeSelector": {}})
     status = scene.job().decide().status
@@ -401,6 +435,11 @@ async def _nonsense(_: web.Request) -> web.StreamResponse:
     return web.Response(text='{"phase": "Training", "novelty": true}')
 
 
+async def _another_run(_: web.Request) -> web.StreamResponse:
+    words = {"runKey": "0" * 20, "phase": "Training", "time": "2026-01-31T10:00:00Z"}
+    return web.json_response(words)
+
+
 async def _failure(_: web.Request) -> web.StreamResponse:
     return web.Response(status=500)
 
@@ -411,6 +450,7 @@ async def _failure(_: web.Request) -> web.StreamResponse:
         (_redirect, "answered 302"),
         (_flood, "more than 65536 bytes"),
         (_nonsense, "no report"),
+        (_another_run, "runKey is not that of its pod"),
         (_failure, "answered 500"),
     ],
 )

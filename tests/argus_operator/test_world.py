@@ -194,6 +194,7 @@ class World:
                         uid=name,
                         resource_version=0,
                         owner_uid=job.uid,
+                        job=job.name,
                         planning=job.planning,
                         created=self.now,
                         node="node-1",

@@ -1,7 +1,5 @@
 """What does `kubectl get` print? Strings that need no second look."""
 
-from decimal import Decimal, InvalidOperation
-
 from argus_contract.status import ArgusTrainingJobStatus, Columns, Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
@@ -54,7 +52,9 @@ def _val_loss(status: ArgusTrainingJobStatus) -> str | None:
         return None
     text = metric.best or metric.value
     try:
-        value = Decimal(text)
-    except InvalidOperation:
+        value = float(text)
+    except ValueError:
         return text
-    return f"{value:.4f}" if value >= Decimal("0.001") else f"{value:.3g}"
+    # Few digits, whatever was said: neither a column nor the time to print it may grow with it.
+    is_plain = 0.001 <= abs(value) < 1_000_000
+    return f"{value:.4f}" if is_plain else f"{value:.3g}"
