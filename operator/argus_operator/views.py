@@ -231,6 +231,9 @@ def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
             f"spec.{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
             for entry in error.errors(include_url=False, include_context=False)
         )
+    except (ArithmeticError, ValueError, RecursionError) as error:
+        # What pydantic hands on of a hostile spec.
+        return None, (f"spec: cannot be read: {type(error).__name__}: {error}"[:200],)
 
 
 def read_status(raw: Raw) -> ArgusTrainingJobStatus:

@@ -17,7 +17,7 @@ from argus_contract import names
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase
-from argus_operator import handlers
+from argus_operator import handlers, views
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
@@ -350,6 +350,21 @@ def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
         assert len(pauses) == 2
 
     asyncio.run(story())
+
+
+def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def give_up(raw: Any) -> Any:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(views.ArgusTrainingJobSpec, "model_validate", give_up)
+    metadata = {"name": "edge", "namespace": "team", "uid": "u", "resourceVersion": "1"}
+    run = read_run({"metadata": {**metadata, "creationTimestamp": "2026-01-31T10:00:00Z"}})
+    assert run.spec is None
+    assert run.spec_errors == (
+        "spec: cannot be read: RecursionError: maximum recursion depth exceeded",
+    )
 
 
 def test_a_status_is_sent_as_yaml_whatever_characters_are_in_it(scene: Any) -> None:
