@@ -61,6 +61,8 @@ class Cluster:
                 client_configuration=settings
             )
         settings.connection_pool_maxsize = 32
+        # As kopf's own requests: else each one looks for a ~/.netrc, in a thread.
+        settings.client_session_kwargs = {"trust_env": False}
         return cls(client.ApiClient(configuration=settings))
 
     @property

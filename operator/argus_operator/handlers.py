@@ -15,6 +15,7 @@ from argus_contract import names
 from argus_operator.children import Children
 from argus_operator.cluster import OWN_CHILDREN
 from argus_operator.queue import WorkQueue
+from argus_operator.stateless import NoDiffBase, NoProgress
 from argus_operator.views import Key, read_job, read_pod
 
 _JOB = ("batch", "v1", "jobs")
@@ -27,6 +28,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
     chosen.peering.standalone = True
+    chosen.persistence.diffbase_storage = NoDiffBase()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.watching.chunk_size = 500
     chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
     chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN

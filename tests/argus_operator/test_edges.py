@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 from aiohttp import web
 
@@ -454,6 +455,17 @@ def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
     assert selectors.collect(ours) == []
     assert selectors.collect(jobs) == ["argus.tachyon.dev/component in (trainer,planner)"]
     assert selectors.collect(pods) == ["argus.tachyon.dev/component in (trainer,planner)"]
+
+
+def test_kopf_remembers_nothing_of_an_object() -> None:
+    persistence = handlers.settings().persistence
+    body, patch = kopf.Body({"metadata": {"name": "a"}, "spec": {"size": 1}}), kopf.Patch()
+    base, progress = persistence.diffbase_storage, persistence.progress_storage
+    essence = base.build(body=body)
+    base.store(body=body, patch=patch, essence=essence)
+    progress.touch(body=body, patch=patch, value="now")
+    assert (essence, base.fetch(body=body), patch) == ({}, {}, {})
+    assert progress.clear(essence=essence) is essence, "a copy is what it is to spare"
 
 
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:
