@@ -232,9 +232,9 @@ class ApiServer:
     async def get_job(self, key: Key, name: str) -> JobView | None:
         return self.jobs.get(name)
 
-    async def apply_status(self, run: Any, status: Any) -> str:
+    async def apply_status(self, run: Any, status: Any) -> Any:
         self.applied.append((run, status))
-        return "2"
+        return replace(run, resource_version="2", status=read_status(status))
 
 
 def carry_out(scene: Any, server: Any) -> Any:
@@ -301,7 +301,7 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
         status = scene.job().decide().status
         first = await writer.write(scene.observed.run, status)
         scene.run(status=status)
-        return [first, await writer.write(scene.observed.run, status)]
+        return [bool(first), bool(await writer.write(scene.observed.run, status))]
 
     assert asyncio.run(story()) == [True, False]
     ((run, wire),) = server.applied
