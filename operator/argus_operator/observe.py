@@ -20,6 +20,7 @@ from argus_operator.progress import ProgressReader
 from argus_operator.runs import Runs
 from argus_operator.views import (
     Hindrance,
+    JobEnd,
     JobView,
     Key,
     PodView,
@@ -68,7 +69,7 @@ class Observer:
             self.forget(key)
             return observed
         job = observed.jobs[-1] if observed.jobs else None
-        if job and job.end:
+        if job and job.end and not _is_told(job, observed):
             for pod in await self._cluster.list_pods_of(key):
                 self._children.put(pod)
             observed = replace(observed, pods=self._children.pods(key))
@@ -153,6 +154,12 @@ class Observer:
         except Refused:  # no right to read Workloads: the Job's own words must do
             return None
         return read_workload(workload) if workload else None
+
+
+def _is_told(job: JobView, observed: Observed) -> bool:
+    """Says whether it is known how the pod ended by which the Job is complete."""
+    ends = [pod.exit for pod in observed.pods if pod.owner_uid == job.uid and pod.exit]
+    return job.end is JobEnd.COMPLETE and any(end.code == 0 for end in ends)
 
 
 def _last_time(event: Raw) -> datetime:
