@@ -15,7 +15,9 @@ from argus_contract import names
 from argus_operator.children import Children
 from argus_operator.cluster import OWN_CHILDREN
 from argus_operator.queue import WorkQueue
-from argus_operator.views import Key, read_job, read_pod
+from argus_operator.runs import Change, Runs
+from argus_operator.stateless import NoDiffBase, NoProgress
+from argus_operator.views import Key, read_job, read_pod, read_run, run_key
 
 _JOB = ("batch", "v1", "jobs")
 _POD = ("", "v1", "pods")
@@ -27,6 +29,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
     chosen.peering.standalone = True
+    chosen.persistence.diffbase_storage = NoDiffBase()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.watching.chunk_size = 500
     chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
     chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN
@@ -44,6 +48,7 @@ def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
 
 def register(
     queue: WorkQueue,
+    runs: Runs,
     children: Children,
     service_account_server: str | None,
 ) -> Any:
@@ -54,6 +59,10 @@ def register(
     """
     registry = kopf.OperatorRegistry()
 
+    def look_at(key: Key) -> None:
+        if not runs.is_settled(key, children.jobs(key)):
+            queue.add(key)
+
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
         if service_account_server is None:
@@ -63,9 +72,14 @@ def register(
         return account and replace(account, server=service_account_server)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def run_changed(namespace: str | None, name: str, **_: Any) -> None:
-        if namespace:
-            queue.add(Key(namespace, name))
+    async def run_changed(event: Any, **_: Any) -> None:
+        raw = event["object"]
+        key, version = run_key(raw), int(raw["metadata"]["resourceVersion"])
+        if event["type"] == "DELETED":
+            runs.drop(key, version)
+            queue.add(key)
+        elif runs.is_newer(key, version) and runs.put(read_run(raw)) is Change.WISH:
+            look_at(key)
 
     @kopf.on.event(*_JOB, registry=registry)
     async def job_changed(event: Any, **_: Any) -> None:
@@ -74,7 +88,7 @@ def register(
                 children.drop(job)
             else:
                 children.put(job)
-            queue.add(job.key)
+            look_at(job.key)
 
     @kopf.on.event(*_POD, registry=registry)
     async def pod_changed(event: Any, **_: Any) -> None:
@@ -83,6 +97,6 @@ def register(
                 children.drop(pod)
             else:
                 children.put(pod)
-            queue.add(pod.key)
+            look_at(pod.key)
 
     return registry

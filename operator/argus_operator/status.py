@@ -22,14 +22,13 @@ class StatusWriter:
         self._clock = clock
         self._next_slot = 0.0
 
-    async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> bool:
-        """Returns whether there was something to write. Raises Conflict."""
+    async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> RunView | None:
+        """Returns the run with this status; None if there was nothing to write. Raises Conflict."""
         if not differs(run.status, status):
-            return False
+            return None
         if _facts(status) == _facts(run.status):
             await self._wait_for_slot()
-        await self._cluster.apply_status(run, to_apply(status))
-        return True
+        return await self._cluster.apply_status(run, to_apply(status))
 
     async def _wait_for_slot(self) -> None:
         now = self._clock()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 import yaml
 from aiohttp import web
@@ -17,7 +18,7 @@ from argus_contract import names
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase
-from argus_operator import handlers
+from argus_operator import handlers, views
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
@@ -244,9 +245,9 @@ class ApiServer:
     async def get_job(self, key: Key, name: str) -> JobView | None:
         return self.jobs.get(name)
 
-    async def apply_status(self, run: Any, status: Any) -> str:
+    async def apply_status(self, run: Any, status: Any) -> Any:
         self.applied.append((run, status))
-        return "2"
+        return replace(run, resource_version="2", status=read_status(status))
 
 
 def carry_out(scene: Any, server: Any) -> Any:
@@ -313,7 +314,7 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
         status = scene.job().decide().status
         first = await writer.write(scene.observed.run, status)
         scene.run(status=status)
-        return [first, await writer.write(scene.observed.run, status)]
+        return [bool(first), bool(await writer.write(scene.observed.run, status))]
 
     assert asyncio.run(story()) == [True, False]
     ((run, wire),) = server.applied
@@ -352,6 +353,23 @@ def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
     asyncio.run(story())
 
 
+def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stands in one list with all others."""
+
+    def give_up(raw: Any) -> Any:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(views.ArgusTrainingJobSpec, "model_validate", give_up)
+    metadata = {"name": "edge", "namespace": "team", "uid": "u", "resourceVersion": "1"}
+    run = read_run({"metadata": {**metadata, "creationTimestamp": "2026-01-31T10:00:00Z"}})
+    assert run.spec is None
+    assert run.spec_errors == (
+        "spec: cannot be read: RecursionError: maximum recursion depth exceeded",
+    )
+
+
 def test_a_status_is_sent_as_yaml_whatever_characters_are_in_it(scene: Any) -> None:
     """The API server reads an apply with a YAML parser, which knows no surrogate pairs."""
     strange = '\\ud83d \U0001f600 \x00\x7f\x85\u2028\ufffe é " \\'
@@ -363,7 +381,7 @@ def test_a_status_is_sent_as_yaml_whatever_characters_are_in_it(scene: Any) -> N
 
         async def _request(self, *address: Any, content_type: str = "", **options: Any) -> Any:
             sent.append((address[2], content_type))
-            return {"metadata": {"resourceVersion": "2"}}
+            return {"metadata": {"resourceVersion": "2"}, "status": {}}
 
     asyncio.run(Recorder().apply_status(scene.observed.run, {"message": strange}))
     ((body, content_type),) = sent
@@ -494,6 +512,17 @@ def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
     assert selectors.collect(ours) == []
     assert selectors.collect(jobs) == ["argus.tachyon.dev/component in (trainer,planner)"]
     assert selectors.collect(pods) == ["argus.tachyon.dev/component in (trainer,planner)"]
+
+
+def test_kopf_remembers_nothing_of_an_object() -> None:
+    persistence = handlers.settings().persistence
+    body, patch = kopf.Body({"metadata": {"name": "a"}, "spec": {"size": 1}}), kopf.Patch()
+    base, progress = persistence.diffbase_storage, persistence.progress_storage
+    essence = base.build(body=body)
+    base.store(body=body, patch=patch, essence=essence)
+    progress.touch(body=body, patch=patch, value="now")
+    assert (essence, base.fetch(body=body), patch) == ({}, {}, {})
+    assert progress.clear(essence=essence) is essence, "a copy is what it is to spare"
 
 
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:
