@@ -17,7 +17,8 @@ from argus_operator.cluster import OWN_CHILDREN
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
 from argus_operator.stateless import NoDiffBase, NoProgress
-from argus_operator.views import Key, read_job, read_pod, read_run, run_key
+from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
+from argus_operator.views import JobView, Key, PodView, read_job, read_pod, read_run, run_key
 
 _JOB = ("batch", "v1", "jobs")
 _POD = ("", "v1", "pods")
@@ -59,9 +60,21 @@ def register(
     """
     registry = kopf.OperatorRegistry()
 
-    def look_at(key: Key) -> None:
+    def look_at(key: Key, within: float = AT_ONCE) -> None:
         if not runs.is_settled(key, children.jobs(key)):
-            queue.add(key)
+            queue.add_within(key, within)
+
+    def hear(event: Any, child: JobView | PodView | None) -> None:
+        if child is None:
+            return
+        before = children.find(child)
+        if event["type"] == "DELETED":
+            children.drop(child)
+            look_at(child.key, urgency_of_end(child))
+        elif children.put(child):
+            within = urgency(before, child)
+            if within is not None:
+                look_at(child.key, within)
 
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
@@ -83,20 +96,10 @@ def register(
 
     @kopf.on.event(*_JOB, registry=registry)
     async def job_changed(event: Any, **_: Any) -> None:
-        if job := read_job(event["object"]):
-            if event["type"] == "DELETED":
-                children.drop(job)
-            else:
-                children.put(job)
-            look_at(job.key)
+        hear(event, read_job(event["object"]))
 
     @kopf.on.event(*_POD, registry=registry)
     async def pod_changed(event: Any, **_: Any) -> None:
-        if pod := read_pod(event["object"]):
-            if event["type"] == "DELETED":
-                children.drop(pod)
-            else:
-                children.put(pod)
-            look_at(pod.key)
+        hear(event, read_pod(event["object"]))
 
     return registry

@@ -528,3 +528,15 @@ def test_kopf_remembers_nothing_of_an_object() -> None:
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:
     assert pod.live
     assert not replace(pod, gone=True).live
+
+
+def test_only_so_many_last_pictures_are_kept(monkeypatch: pytest.MonkeyPatch, pod: PodView) -> None:
+    monkeypatch.setattr("argus_operator.children.MAX_GONE_PODS", 2)
+    children = Children()
+    pods = [replace(pod, key=Key("team", n), uid=n, started=NOW) for n in "abc"]
+    for one in pods:
+        children.drop(one)
+        children.drop(one)
+    assert [len(children.pods(one.key)) for one in pods] == [0, 1, 1]
+    children.forget(pods[1].key)
+    assert [len(children.pods(one.key)) for one in pods] == [0, 0, 1]
