@@ -69,6 +69,9 @@ class Reconciler:
                 await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
             decision = decide(observed, self._configuration)
+        pause = self._status.pause_before(observed.run, decision.status)
+        if pause:
+            return pause
         written = await self._status.write(observed.run, decision.status)
         if written:
             self._runs.put(written)

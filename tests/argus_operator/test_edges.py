@@ -323,34 +323,27 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
     json.dumps(wire)
 
 
-def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
-    scene: Any, build: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
+def test_progress_waits_for_its_share_of_writes_and_facts_do_not(scene: Any, build: Any) -> None:
+    now = 0.0
+    writer = StatusWriter(ApiServer(), lambda: now)  # type: ignore[arg-type]
+    scene.job().running("a").says("a", build.report(step=10)).store()
 
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+    def pause(run: str, step: int) -> float:
+        scene.says("a", build.report(step=step))
+        view = replace(scene.observed.run, key=Key("team", run))
+        return writer.pause_before(view, scene.decide().status)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    server: Any = ApiServer()
-    writer = StatusWriter(server, lambda: 0.0)
-
-    async def story() -> None:
-        scene.job().running("a").says("a", build.report(step=10)).store()
-        for step in (11, 12, 13):
-            status = scene.says("a", build.report(step=step)).decide().status
-            await writer.write(scene.observed.run, status)
-        assert pauses == pytest.approx([0.1, 0.2])
-        # The same phase, for another reason.
-        status = scene.says("a", None, failure="no answer").decide().status
-        assert (status.phase, status.reason) != (
-            scene.observed.run.status.phase,
-            scene.observed.run.status.reason,
-        )
-        await writer.write(scene.observed.run, status)
-        assert len(pauses) == 2
-
-    asyncio.run(story())
+    assert pause("a", 10) == 0, "nothing to write"
+    assert [pause(run, 11) for run in "abc"] == pytest.approx([0, 0.1, 0.2])
+    assert pause("c", 12) == pytest.approx(0.2), "it keeps its turn"
+    now = 0.1995  # a wake-up comes a moment early
+    assert pause("c", 13) == 0
+    assert pause("d", 14) == pytest.approx(0.1005)
+    # The same phase, for another reason.
+    status = scene.says("a", None, failure="no answer").decide().status
+    before = scene.observed.run.status
+    assert (status.phase, status.reason) != (before.phase, before.reason)
+    assert writer.pause_before(replace(scene.observed.run, key=Key("team", "d")), status) == 0
 
 
 def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
