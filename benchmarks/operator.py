@@ -203,9 +203,9 @@ class Bench:
         await asyncio.to_thread(
             until, lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run"
         )
-        crowd = await self.cpu_of_batch("crowd")
         # Starting runs are looked at more often; after a minute they count as silent.
         await asyncio.sleep(90)
+        crowd = await self.cpu_of_batch("crowd")
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
         self.figures |= {

@@ -52,8 +52,16 @@ class Children:
     def __init__(self) -> None:
         self._jobs: _Kind[JobView] = _Kind()
         self._pods: _Kind[PodView] = _Kind()
-        self._gone: OrderedDict[str, PodView] = OrderedDict()
-        """Last pictures of deleted pods, by uid, oldest deletion first."""
+        self._gone: dict[Key, dict[str, PodView]] = {}
+        """Last pictures of deleted pods, by run and uid."""
+        self._gone_in_order: OrderedDict[str, Key] = OrderedDict()
+        """Their uids, oldest deletion first, and their runs."""
+
+    def find(self, child: JobView | PodView) -> JobView | PodView | None:
+        """Returns what is known of this very child."""
+        if isinstance(child, JobView):
+            return self._jobs.by_run.get(child.key, {}).get(child.uid)
+        return self._pods.by_run.get(child.key, {}).get(child.uid)
 
     def put(self, child: JobView | PodView) -> bool:
         """Returns whether this picture was news."""
@@ -67,9 +75,13 @@ class Children:
             self._jobs.drop(child)
             return
         if child.started:
-            self._gone[child.uid] = replace(child, gone=True)
-            while len(self._gone) > MAX_GONE_PODS:
-                self._gone.popitem(last=False)
+            self._gone.setdefault(child.key, {})[child.uid] = replace(child, gone=True)
+            self._gone_in_order[child.uid] = child.key
+            while len(self._gone_in_order) > MAX_GONE_PODS:
+                uid, key = self._gone_in_order.popitem(last=False)
+                del self._gone[key][uid]
+                if not self._gone[key]:
+                    del self._gone[key]
         self._pods.drop(child)
 
     def correct(self, listed: Listed, namespace: str | None) -> set[Key]:
@@ -98,8 +110,8 @@ class Children:
 
     def forget(self, key: Key) -> None:
         """Forgets the last pictures of a run that is gone or has ended."""
-        for uid in [uid for uid, pod in self._gone.items() if pod.key == key]:
-            del self._gone[uid]
+        for uid in self._gone.pop(key, {}):
+            del self._gone_in_order[uid]
 
     def jobs(self, key: Key) -> tuple[JobView, ...]:
         """Returns the Jobs labelled with this run's name: those that plan, then those that train,
@@ -109,6 +121,5 @@ class Children:
 
     def pods(self, key: Key) -> tuple[PodView, ...]:
         """Returns the pods labelled with this run's name, oldest first."""
-        found = [*self._pods.by_run.get(key, {}).values()]
-        found += [pod for pod in self._gone.values() if pod.key == key]
+        found = [*self._pods.by_run.get(key, {}).values(), *self._gone.get(key, {}).values()]
         return tuple(sorted(found, key=lambda pod: (pod.created, pod.name)))

@@ -6,7 +6,8 @@ operator needs of an object is read by `views`, and an unknown field must not ma
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from argus_operator.views import (
     Key,
     LeaseView,
     Listed,
+    ListedRuns,
     PodView,
     Raw,
     RunView,
@@ -26,14 +28,17 @@ from argus_operator.views import (
     read_lease,
     read_pod,
     read_run,
+    read_runs,
+    read_status,
 )
 
 CHUNK = 500
 """Objects in one page of a list."""
+RUNS_CHUNK = 200
+"""Runs are longer, and a page of them is in memory as a whole."""
 TIMEOUT_SECONDS = 20
 OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
-_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _LEASES = "/apis/coordination.k8s.io/v1"
 LEASE_SECONDS = 4.0
@@ -62,6 +67,8 @@ class Cluster:
                 client_configuration=settings
             )
         settings.connection_pool_maxsize = 32
+        # As kopf's own requests: else each one looks for a ~/.netrc, in a thread.
+        settings.client_session_kwargs = {"trust_env": False}
         return cls(client.ApiClient(configuration=settings))
 
     @property
@@ -103,11 +110,16 @@ class Cluster:
         raw, _ = await self._list(_pods(key.namespace), labelSelector=selector)
         return tuple(pod for entry in raw if (pod := read_pod(entry)))
 
-    async def list_runs(self, namespace: str | None) -> list[Key]:
-        """Returns the names of all runs, read from metadata alone; None: of all namespaces."""
+    async def list_runs(
+        self, namespace: str | None, is_wanted: Callable[[Key, int], bool]
+    ) -> AsyncIterator[ListedRuns]:
+        """Yields pages of all runs, with the documents of those whose version is wanted.
+
+        `namespace` None: of all namespaces.
+        """
         where = f"{_RUNS}/namespaces/{namespace}" if namespace else _RUNS
-        raw, _ = await self._list(f"{where}/{names.PLURAL}", accept=_METADATA_ONLY)
-        return [Key(run["metadata"]["namespace"], run["metadata"]["name"]) for run in raw]
+        async for page, version in self._pages(f"{where}/{names.PLURAL}", RUNS_CHUNK, {}):
+            yield read_runs(page, version, is_wanted)
 
     async def list_jobs(self, namespace: str | None) -> Listed:
         """Returns all our Jobs."""
@@ -183,8 +195,8 @@ class Cluster:
         except NotFound:
             return
 
-    async def apply_status(self, run: RunView, status: Mapping[str, Any]) -> str:
-        """Server-side apply of the whole status; returns the new resourceVersion.
+    async def apply_status(self, run: RunView, status: Mapping[str, Any]) -> RunView:
+        """Server-side apply of the whole status; returns the run as it is then.
 
         Raises Conflict if the resource is not the one that was read, in any respect.
         """
@@ -206,7 +218,12 @@ class Cluster:
             content_type="application/apply-patch+yaml; charset=utf-8",
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
         )
-        return str(written["metadata"]["resourceVersion"])
+        # Of the version that was read, so nothing else of it can have changed.
+        return replace(
+            run,
+            resource_version=written["metadata"]["resourceVersion"],
+            status=read_status(written["status"]),
+        )
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         await self._request("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
@@ -255,18 +272,27 @@ class Cluster:
         """Leases are asked for before one is held: no fence, and little patience."""
         return await self._request(method, path, *body, patience=LEASE_SECONDS, **options)
 
-    async def _list(
-        self, path: str, *, accept: str = "application/json", **query: str
-    ) -> tuple[list[Any], int]:
+    async def _list(self, path: str, **query: str) -> tuple[list[Any], int]:
         """Reads a list page by page; returns the objects and the version of the list."""
         items: list[Any] = []
-        query["limit"] = str(CHUNK)
+        newest = 0
+        async for page, version in self._pages(path, CHUNK, query):
+            items += page
+            newest = version
+        return items, newest
+
+    async def _pages(
+        self, path: str, chunk: int, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[list[Any], int]]:
+        """Yields the objects of each page of a list, and the version of the list."""
+        more = ""
         while True:
-            page = await self._request("GET", path, accept=accept, query=query)
-            items += page.get("items") or []
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                return items, int(page["metadata"]["resourceVersion"])
+            asked = {**query, "limit": str(chunk), "continue": more}
+            page = await self._request("GET", path, query=asked)
+            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
+            more = page["metadata"].get("continue") or ""
+            if not more:
+                return
 
     async def _request(
         self,
@@ -274,7 +300,6 @@ class Cluster:
         path: str,
         body: Mapping[str, Any] | bytes | None = None,
         *,
-        accept: str = "application/json",
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
         patience: float | None = None,
@@ -289,7 +314,7 @@ class Cluster:
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
+            header_params={"Accept": "application/json", "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

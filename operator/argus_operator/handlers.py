@@ -15,7 +15,10 @@ from argus_contract import names
 from argus_operator.children import Children
 from argus_operator.cluster import OWN_CHILDREN
 from argus_operator.queue import WorkQueue
-from argus_operator.views import Key, read_job, read_pod
+from argus_operator.runs import Change, Runs
+from argus_operator.stateless import NoDiffBase, NoProgress
+from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
+from argus_operator.views import JobView, Key, PodView, read_job, read_pod, read_run, run_key
 
 _JOB = ("batch", "v1", "jobs")
 _POD = ("", "v1", "pods")
@@ -27,6 +30,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
     chosen.peering.standalone = True
+    chosen.persistence.diffbase_storage = NoDiffBase()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.watching.chunk_size = 500
     chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
     chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN
@@ -44,6 +49,7 @@ def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
 
 def register(
     queue: WorkQueue,
+    runs: Runs,
     children: Children,
     service_account_server: str | None,
 ) -> Any:
@@ -54,6 +60,22 @@ def register(
     """
     registry = kopf.OperatorRegistry()
 
+    def look_at(key: Key, within: float = AT_ONCE) -> None:
+        if not runs.is_settled(key, children.jobs(key)):
+            queue.add_within(key, within)
+
+    def hear(event: Any, child: JobView | PodView | None) -> None:
+        if child is None:
+            return
+        before = children.find(child)
+        if event["type"] == "DELETED":
+            children.drop(child)
+            look_at(child.key, urgency_of_end(child))
+        elif children.put(child):
+            within = urgency(before, child)
+            if within is not None:
+                look_at(child.key, within)
+
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
         if service_account_server is None:
@@ -63,26 +85,21 @@ def register(
         return account and replace(account, server=service_account_server)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def run_changed(namespace: str | None, name: str, **_: Any) -> None:
-        if namespace:
-            queue.add(Key(namespace, name))
+    async def run_changed(event: Any, **_: Any) -> None:
+        raw = event["object"]
+        key, version = run_key(raw), int(raw["metadata"]["resourceVersion"])
+        if event["type"] == "DELETED":
+            runs.drop(key, version)
+            queue.add(key)
+        elif runs.is_newer(key, version) and runs.put(read_run(raw)) is Change.WISH:
+            look_at(key)
 
     @kopf.on.event(*_JOB, registry=registry)
     async def job_changed(event: Any, **_: Any) -> None:
-        if job := read_job(event["object"]):
-            if event["type"] == "DELETED":
-                children.drop(job)
-            else:
-                children.put(job)
-            queue.add(job.key)
+        hear(event, read_job(event["object"]))
 
     @kopf.on.event(*_POD, registry=registry)
     async def pod_changed(event: Any, **_: Any) -> None:
-        if pod := read_pod(event["object"]):
-            if event["type"] == "DELETED":
-                children.drop(pod)
-            else:
-                children.put(pod)
-            queue.add(pod.key)
+        hear(event, read_pod(event["object"]))
 
     return registry

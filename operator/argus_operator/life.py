@@ -14,6 +14,7 @@ import structlog
 from argus_operator.election import Election
 from argus_operator.errors import ScopeTaken
 from argus_operator.queue import WorkQueue
+from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
 
 FINISH_SECONDS = 20.0
@@ -27,6 +28,7 @@ async def live(
     election: Election,
     scopes: Scopes,
     queue: WorkQueue,
+    runs: Runs,
     working: Coroutine[Any, Any, None],
     listing: Coroutine[Any, Any, None],
     watching: Coroutine[Any, Any, None],
@@ -38,7 +40,7 @@ async def live(
         worker,
         asyncio.create_task(listing),
         asyncio.create_task(election.run()),
-        asyncio.create_task(_act(election, scopes, queue)),
+        asyncio.create_task(_act(election, scopes, queue, runs)),
         asyncio.create_task(_until(stop)),
     ]
     # kopf cancels at its own end every task that was not there when it began.
@@ -57,10 +59,12 @@ async def live(
         part.result()
 
 
-async def _act(election: Election, scopes: Scopes, queue: WorkQueue) -> None:
+async def _act(election: Election, scopes: Scopes, queue: WorkQueue, runs: Runs) -> None:
     await election.elected.wait()
     try:
         await scopes.claim()
+        # Another replica wrote until now, and not all of it may have been told yet.
+        runs.forget_all()
         queue.open()
         _log.info("leading", lease=str(election.lease))
         await scopes.keep()

@@ -1,9 +1,8 @@
 """Reads all that one decision needs and freezes it.
 
-The resource itself is always read afresh, because it is what gets written. Jobs and
-pods come from the cache; the API server is asked again only where acting on an old
-picture would do harm: before a Job counts as gone, and when a Job has ended and the
-last words of its pods must not be missed.
+All of it comes from the caches; the API server is asked again only where acting on an old
+picture would do harm: before something is done that cannot be undone (see `runs`), before a
+Job counts as gone, and when a Job has ended and the last words of its pods must not be missed.
 """
 
 from collections.abc import Callable
@@ -14,12 +13,14 @@ from argus_contract.status import TERMINAL_PHASES
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
-from argus_operator.errors import Refused
+from argus_operator.errors import Refused, api_error
 from argus_operator.observed import Observed
 from argus_operator.policies.wake import poll_interval
 from argus_operator.progress import ProgressReader
+from argus_operator.runs import Runs
 from argus_operator.views import (
     Hindrance,
+    JobEnd,
     JobView,
     Key,
     PodView,
@@ -38,38 +39,37 @@ class Observer:
         self,
         *,
         cluster: Cluster,
+        runs: Runs,
         children: Children,
         reader: ProgressReader,
         configuration: Configuration,
         clock: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
+        self._runs = runs
         self._children = children
         self._reader = reader
         self._configuration = configuration
         self._clock = clock
-        self._active: set[Key] = set()
 
     async def observe(self, key: Key) -> Observed | None:
         """Returns the picture of a run, or None if there is no such resource."""
-        run = await self._cluster.get_run(key)
-        if run is None or run.deleting or run.status.phase in TERMINAL_PHASES:
-            self._forget(key)
-        else:
-            self._active.add(key)
+        run = self._runs.get(key) or await self._read(key)
         if run is None:
+            self.forget(key)
             return None
         observed = Observed(
             now=self._clock(),
             run=run,
             jobs=await self._jobs(run),
             pods=self._pods(key),
-            num_active=max(1, len(self._active)),
+            num_active=max(1, self._runs.num_live),
         )
-        if key not in self._active:
+        if run.deleting or run.status.phase in TERMINAL_PHASES:
+            self.forget(key)
             return observed
         job = observed.jobs[-1] if observed.jobs else None
-        if job and job.end:
+        if job and job.end and not _is_told(job, observed):
             for pod in await self._cluster.list_pods_of(key):
                 self._children.put(pod)
             observed = replace(observed, pods=self._pods(key))
@@ -82,8 +82,22 @@ class Observer:
             queued=await self._queued(job),
         )
 
-    def _forget(self, key: Key) -> None:
-        self._active.discard(key)
+    async def confirm(self, run: RunView) -> None:
+        """Raises Conflict if the API server has another document of this run by now."""
+        newest = await self._read(run.key)
+        if newest is None or newest.resource_version != run.resource_version:
+            raise api_error(409, "Conflict", "the run has changed since it was looked at")
+
+    async def _read(self, key: Key) -> RunView | None:
+        run = await self._cluster.get_run(key)
+        if run is None:
+            self._runs.drop(key)
+        else:
+            self._runs.put(run)
+        return run
+
+    def forget(self, key: Key) -> None:
+        """Forgets what only the life of a run needs."""
         self._reader.forget(self._children.pods(key))
         self._children.forget(key)
 
@@ -143,6 +157,12 @@ class Observer:
         except Refused:  # no right to read Workloads: the Job's own words must do
             return None
         return read_workload(workload) if workload else None
+
+
+def _is_told(job: JobView, observed: Observed) -> bool:
+    """Says whether it is known how the pod ended by which the Job is complete."""
+    ends = [pod.exit for pod in observed.pods if pod.owner_uid == job.uid and pod.exit]
+    return job.end is JobEnd.COMPLETE and any(end.code == 0 for end in ends)
 
 
 def _last_time(event: Raw) -> datetime:

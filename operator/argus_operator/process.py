@@ -37,6 +37,7 @@ from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
 from argus_operator.reconcile import Reconciler
 from argus_operator.resync import Resync
+from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
 from argus_operator.status import StatusWriter
 from argus_operator.workers import work
@@ -90,6 +91,7 @@ async def run(
 ) -> None:
     """Runs the operator until `stop` is set. Raises an Ending."""
     queue = WorkQueue(time.monotonic, random.Random())
+    runs = Runs()
     children = Children()
     namespaces = configuration.watch_namespaces
     async with contextlib.AsyncExitStack() as stack:
@@ -98,14 +100,17 @@ async def run(
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         resync = Resync(
             cluster=cluster,
+            runs=runs,
             children=children,
             queue=queue,
             namespaces=namespaces,
             clock=time.monotonic,
         )
         reconciler = Reconciler(
+            runs=runs,
             observer=Observer(
                 cluster=cluster,
+                runs=runs,
                 children=children,
                 reader=ProgressReader(session),
                 configuration=configuration,
@@ -135,11 +140,13 @@ async def run(
             election=election,
             scopes=claims,
             queue=queue,
+            runs=runs,
             working=work(queue, reconciler),
             listing=resync.run(),
             watching=_watch(
                 registry=handlers.register(
                     queue,
+                    runs,
                     children,
                     service_account_server=None if surroundings.kubeconfig else cluster.server,
                 ),

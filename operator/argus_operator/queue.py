@@ -2,14 +2,17 @@
 
 A key stands in it once, however many events named it; it is worked on by one worker at
 a time, and comes again if it was named meanwhile. One heap holds every time-based duty:
-retries with back-off and jitter, and the wake-up time that a decision asked for. State
-is in memory only: after a restart, listing the resources fills it again.
+retries with back-off and jitter, the wake-up time that a decision asked for, and the time
+by which gathered news is looked at. What is named for now goes before these, so that many
+runs at once get their Jobs first. State is in memory only: after a restart, listing the
+resources fills it again.
 
 `Backlog` is the arithmetic (the time is an argument); `WorkQueue` lets workers wait.
 """
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Callable
 
@@ -18,6 +21,8 @@ from argus_operator.views import Key
 FIRST_RETRY = 1.0
 LAST_RETRY = 300.0
 """Seconds of back-off after the first failure, and at most."""
+PATIENCE = 10.0
+"""Seconds after which what came by its time waits no longer for what is named for now."""
 
 
 class Backlog:
@@ -26,24 +31,35 @@ class Backlog:
     def __init__(self, jitter: random.Random) -> None:
         self._jitter = jitter
         self._ready: dict[Key, float] = {}
-        """Due now, oldest first, with the time since when."""
+        """Named for now, oldest first, with the time since when."""
+        self._due: dict[Key, float] = {}
+        """Come by their time, oldest first, with the time since when."""
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         """Named while a worker had it."""
         self._heap: list[tuple[float, Key]] = []
         self._wake_at: dict[Key, float] = {}
-        """The valid entry of each key in the heap; others are leftovers."""
+        self._look_by: dict[Key, float] = {}
+        """The valid entries of each key in the heap; others are leftovers."""
         self._failures: dict[Key, int] = {}
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._ready) + len(self._due)
 
     def add(self, key: Key, now: float) -> None:
         """Makes the key due at once."""
         if key in self._working:
             self._again.add(key)
         else:
-            self._ready.setdefault(key, now)
+            self._ready.setdefault(key, self._due.pop(key, now))
+
+    def add_by(self, key: Key, at: float) -> None:
+        """Makes the key due at this time, if nothing does so before."""
+        if key in self._ready or key in self._due or key in self._again:
+            return
+        if at < self._look_by.get(key, math.inf):
+            self._look_by[key] = at
+            heapq.heappush(self._heap, (at, key))
 
     def wake(self, key: Key, at: float | None) -> None:
         """Sets the one time at which the key comes by itself; None: never."""
@@ -57,15 +73,26 @@ class Backlog:
         """Returns a key that is due and gives it to the caller, who must call `done`."""
         while self._heap and self._heap[0][0] <= now:
             at, key = heapq.heappop(self._heap)
-            if self._wake_at.get(key) == at:
-                del self._wake_at[key]
-                self.add(key, now)
-        if not self._ready:
+            if self._is_valid(at, key):
+                self._come(key, now)
+        wait_long = self._due and now - next(iter(self._due.values())) > PATIENCE
+        waiting = self._due if wait_long or not self._ready else self._ready
+        if not waiting:
             return None
-        key = next(iter(self._ready))
-        del self._ready[key]
+        key = next(iter(waiting))
+        del waiting[key]
+        self._look_by.pop(key, None)
         self._working.add(key)
         return key
+
+    def _come(self, key: Key, now: float) -> None:
+        for times in (self._wake_at, self._look_by):
+            if times.get(key, math.inf) <= now:
+                del times[key]
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._ready:
+            self._due.setdefault(key, now)
 
     def done(self, key: Key, now: float) -> None:
         """Takes a key back that was worked on without a failure."""
@@ -89,16 +116,20 @@ class Backlog:
 
     def next_wake(self) -> float | None:
         """Returns when `take` may have something again, if nothing is added."""
-        while self._heap and self._wake_at.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and not self._is_valid(*self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
+
+    def _is_valid(self, at: float, key: Key) -> bool:
+        return at in (self._wake_at.get(key), self._look_by.get(key))
 
     def is_worked_on(self) -> bool:
         return bool(self._working)
 
     def oldest(self, now: float) -> float:
         """Returns for how long the longest waiting due key has been waiting, in seconds."""
-        return now - next(iter(self._ready.values())) if self._ready else 0.0
+        since = [next(iter(waiting.values())) for waiting in (self._ready, self._due) if waiting]
+        return now - min(since) if since else 0.0
 
     def _release(self, key: Key, now: float) -> None:
         self._working.discard(key)
@@ -135,6 +166,14 @@ class WorkQueue:
 
     def add(self, key: Key) -> None:
         self._backlog.add(key, self._clock())
+        self._changed.set()
+
+    def add_within(self, key: Key, seconds: float) -> None:
+        """Makes the key due by then: more news until then is looked at together with this."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        self._backlog.add_by(key, self._clock() + seconds)
         self._changed.set()
 
     def wake_in(self, key: Key, seconds: float | None) -> None:

@@ -5,15 +5,20 @@ goes on from what the API server and the bucket then say.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
+from argus_contract.status import TERMINAL_PHASES
 from argus_operator.carry_out import Executor
 from argus_operator.configuration import Configuration
 from argus_operator.decide import decide
+from argus_operator.decision import Action, CreateJob, ProveJob
 from argus_operator.events import EventWriter
 from argus_operator.observe import Observer
+from argus_operator.observed import Observed
+from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
 from argus_operator.views import Key
 
@@ -24,6 +29,7 @@ class Reconciler:
     def __init__(
         self,
         *,
+        runs: Runs,
         observer: Observer,
         executor: Executor,
         status: StatusWriter,
@@ -31,6 +37,7 @@ class Reconciler:
         configuration: Configuration,
         clock: Callable[[], datetime],
     ) -> None:
+        self._runs = runs
         self._observer = observer
         self._executor = executor
         self._status = status
@@ -43,18 +50,48 @@ class Reconciler:
 
         Raises errors of `errors.py`; Conflict means that the picture was old.
         """
+        well = False
+        try:
+            pause = await self._look(key)
+            well = True
+        finally:
+            if not well:
+                self._runs.forget(key)
+        return pause
+
+    async def _look(self, key: Key) -> float | None:
         observed = await self._observer.observe(key)
         if observed is None:
             return None
         decision = decide(observed, self._configuration)
         if decision.actions:
+            if not _may_be_repeated(decision.actions, observed):
+                await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
             decision = decide(observed, self._configuration)
-        if await self._status.write(observed.run, decision.status):
+        pause = self._status.pause_before(observed.run, decision.status)
+        if pause:
+            return pause
+        written = await self._status.write(observed.run, decision.status)
+        if written:
+            self._runs.put(written)
             for news in decision.news:
                 tell = _log.warning if news.warning else _log.info
                 tell(news.reason, run=str(key), message=news.message)
                 await self._events.tell(observed.run, news)
+            if written.status.phase in TERMINAL_PHASES:
+                self._observer.forget(key)
+                decision = decide(replace(observed, run=written), self._configuration)
+                if decision.actions:
+                    return 0.0
         if decision.wake_at is None:
             return None
         return max(0.0, (decision.wake_at - self._clock()).total_seconds())
+
+
+def _may_be_repeated(actions: tuple[Action, ...], observed: Observed) -> bool:
+    """Says whether an old picture of the run does no harm: see `runs`."""
+    status = observed.run.status
+    if status.phase in TERMINAL_PHASES:
+        return True  # read just now, and an end is never taken back
+    return status.job_name is None and all(isinstance(a, CreateJob | ProveJob) for a in actions)

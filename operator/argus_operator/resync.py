@@ -6,7 +6,7 @@ missed; two passes in a row with missed news mean that a watch is dead (see `hea
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
@@ -14,7 +14,8 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.errors import OperatorError
 from argus_operator.queue import WorkQueue
-from argus_operator.views import Key, Listed
+from argus_operator.runs import Change, Runs
+from argus_operator.views import Key, Listed, ListedRuns
 
 INTERVAL_SECONDS = 600.0
 GRACE_SECONDS = 5.0
@@ -29,12 +30,14 @@ class Resync:
         self,
         *,
         cluster: Cluster,
+        runs: Runs,
         children: Children,
         queue: WorkQueue,
         namespaces: Sequence[str],
         clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
+        self._runs = runs
         self._children = children
         self._queue = queue
         self._namespaces: Sequence[str | None] = namespaces or (None,)
@@ -49,7 +52,10 @@ class Resync:
         for namespace in self._namespaces:
             for listed in await self._children_of(namespace):
                 self._children.correct(listed, namespace)
-            await self._enqueue_runs(namespace)
+            async for page in self._cluster.list_runs(namespace, self._runs.is_newer):
+                for run in page.documents:
+                    self._runs.put(run)
+                self._name(page.keys)
         self.listed_at = self._clock()
 
     def is_stale(self) -> bool:
@@ -76,13 +82,14 @@ class Resync:
         missed = 0
         for namespace in self._namespaces:
             lists = await self._children_of(namespace)
+            pages = [page async for page in self._cluster.list_runs(namespace, self._runs.is_newer)]
             await asyncio.sleep(grace)
             corrected = [self._children.correct(listed, namespace) for listed in lists]
-            news = set[Key]().union(*corrected)
-            for key in news:
-                self._queue.add(key)
+            news = self._correct(pages, namespace).union(*corrected)
+            self._name(news)
             missed += len(news)
-            await self._enqueue_runs(namespace)
+            for page in pages:
+                self._name(page.keys)
         self.listed_at = self._clock()
         self.passes_with_missed_news = self.passes_with_missed_news + 1 if missed else 0
         if missed:
@@ -94,6 +101,18 @@ class Resync:
             await self._cluster.list_pods(namespace),
         )
 
-    async def _enqueue_runs(self, namespace: str | None) -> None:
-        for key in await self._cluster.list_runs(namespace):
-            self._queue.add(key)
+    def _correct(self, pages: Sequence[ListedRuns], namespace: str | None) -> set[Key]:
+        """Takes the whole list of runs; returns those for which it was news."""
+        found = [run for page in pages for run in page.documents]
+        news = {run.key for run in found if self._runs.put(run) is not Change.NOTHING}
+        listed = {key for page in pages for key in page.keys}
+        for key in self._runs.absent_from(listed, pages[-1].version, namespace):
+            self._runs.drop(key, pages[-1].version)
+            news.add(key)
+        return news
+
+    def _name(self, keys: Iterable[Key]) -> None:
+        """Has each run looked at that has something left to do."""
+        for key in keys:
+            if not self._runs.is_settled(key, self._children.jobs(key)):
+                self._queue.add(key)

@@ -6,14 +6,16 @@ again). Progress shares a budget of writes; what people and other controllers ac
 reason, a condition, a Job) does not wait for it.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from argus_contract.status import ArgusTrainingJobStatus
 from argus_operator.cluster import Cluster
 from argus_operator.policies.wake import WRITES_PER_SECOND
-from argus_operator.views import RunView
+from argus_operator.views import Key, RunView
+
+SOON_SECONDS = 0.001
+"""A wake-up may come this much early."""
 
 
 class StatusWriter:
@@ -21,22 +23,32 @@ class StatusWriter:
         self._cluster = cluster
         self._clock = clock
         self._next_slot = 0.0
+        self._slots: dict[Key, float] = {}
+        """When those may write that were told to come again."""
 
-    async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> bool:
-        """Returns whether there was something to write. Raises Conflict."""
-        if not differs(run.status, status):
-            return False
-        if _facts(status) == _facts(run.status):
-            await self._wait_for_slot()
-        await self._cluster.apply_status(run, to_apply(status))
-        return True
+    def pause_before(self, run: RunView, status: ArgusTrainingJobStatus) -> float:
+        """Returns after how many seconds this may be written; above 0 only for mere progress.
 
-    async def _wait_for_slot(self) -> None:
+        Whoever asks again then has its turn, with what is known by then: nobody waits here.
+        """
+        mere_progress = differs(run.status, status) and _facts(status) == _facts(run.status)
+        slot = self._slots.pop(run.key, None)
+        if not mere_progress:
+            return 0.0
         now = self._clock()
-        slot = max(now, self._next_slot)
-        self._next_slot = slot + 1 / WRITES_PER_SECOND
-        if slot > now:
-            await asyncio.sleep(slot - now)
+        if slot is None:
+            slot = max(now, self._next_slot)
+            self._next_slot = slot + 1 / WRITES_PER_SECOND
+        if slot - now < SOON_SECONDS:
+            return 0.0
+        self._slots[run.key] = slot
+        return slot - now
+
+    async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> RunView | None:
+        """Returns the run with this status; None if there was nothing to write. Raises Conflict."""
+        if not differs(run.status, status):
+            return None
+        return await self._cluster.apply_status(run, to_apply(status))
 
 
 def _facts(status: ArgusTrainingJobStatus) -> tuple[object, ...]:

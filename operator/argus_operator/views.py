@@ -4,7 +4,7 @@ Raw JSON of the API server is read here and nowhere else. A Job or a pod is cut 
 what policies ask about, so that the cache of thousands of them stays small.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -182,6 +182,17 @@ class Listed:
     """resourceVersion at which the list was made."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListedRuns:
+    """A page of a list of runs."""
+
+    keys: tuple[Key, ...]
+    documents: tuple[RunView, ...]
+    """Of those that were asked for."""
+    version: int
+    """resourceVersion at which the list was made."""
+
+
 def read_time(text: object) -> datetime | None:
     """Reads a metav1.Time or MicroTime."""
     return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
@@ -210,7 +221,7 @@ def read_run(raw: Raw) -> RunView:
     metadata = raw["metadata"]
     spec, errors = _read_spec(raw.get("spec") or {})
     return RunView(
-        key=Key(metadata["namespace"], metadata["name"]),
+        key=run_key(raw),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         generation=metadata.get("generation", 1),
@@ -223,6 +234,20 @@ def read_run(raw: Raw) -> RunView:
     )
 
 
+def read_runs(page: list[Raw], version: int, is_wanted: Callable[[Key, int], bool]) -> ListedRuns:
+    """Reads a page of a list; `is_wanted` says of which names and versions the document is."""
+    heads = [(run_key(raw), int(raw["metadata"]["resourceVersion"]), raw) for raw in page]
+    return ListedRuns(
+        keys=tuple(key for key, _, _ in heads),
+        documents=tuple(read_run(raw) for key, newest, raw in heads if is_wanted(key, newest)),
+        version=version,
+    )
+
+
+def run_key(raw: Raw) -> Key:
+    return Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
 def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
     try:
         return ArgusTrainingJobSpec.model_validate(raw), ()
@@ -232,7 +257,7 @@ def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
             for entry in error.errors(include_url=False, include_context=False)
         )
     except (ArithmeticError, ValueError, RecursionError) as error:
-        # What pydantic hands on of a hostile spec.
+        # What pydantic hands on of a hostile spec: other runs are read in the same list.
         return None, (f"spec: cannot be read: {type(error).__name__}: {error}"[:200],)
 
 

@@ -1,5 +1,6 @@
 """Workers: take a key from the queue, reconcile it, put it back.
 
+One task waits for the queue and makes a worker for each key, so that news wakes no crowd.
 Bounded concurrency; each reconcile has a deadline, so that nothing can hold a worker for
 good. A conflict is no failure: someone wrote meanwhile, look again at once.
 """
@@ -21,15 +22,13 @@ _log = structlog.get_logger()
 
 async def work(queue: WorkQueue, reconciler: Reconciler) -> None:
     """Works until cancelled."""
+    free = asyncio.Semaphore(NUM_WORKERS)
     async with asyncio.TaskGroup() as group:
-        for _ in range(NUM_WORKERS):
-            group.create_task(_work(queue, reconciler))
-
-
-async def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
-    while True:
-        key = await queue.take()
-        await _handle(key, queue, reconciler)
+        while True:
+            await free.acquire()
+            key = await queue.take()
+            worker = group.create_task(_handle(key, queue, reconciler))
+            worker.add_done_callback(lambda _: free.release())
 
 
 async def _handle(key: Key, queue: WorkQueue, reconciler: Reconciler) -> None:

@@ -359,9 +359,18 @@ def test_a_run_reads_as_about_a_dozen_lines(scene: Any, build: Any) -> None:
         "EvictionByEvictionAPI",
         "AttemptEnded",
         "TrainingResumed",
-        "AttemptEnded",
         "Published",
     ]
+
+
+def test_a_run_that_fails_says_so_once(scene: Any, build: Any) -> None:
+    scene.job().running().says("a", build.report()).store()
+    scene.ended("a", code=1, message="the disk is full")
+    assert [news.reason for news in scene.decide().news] == ["AttemptEnded"]
+    scene.job_ended(JobEnd.FAILED, "BackoffLimitExceeded", failed=1)
+    (news,) = scene.decide().news
+    assert news.reason == "BackoffLimitExceeded"
+    assert "the disk is full" in news.message
 
 
 @pytest.mark.parametrize(

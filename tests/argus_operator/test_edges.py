@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 import yaml
 from aiohttp import web
@@ -244,9 +245,9 @@ class ApiServer:
     async def get_job(self, key: Key, name: str) -> JobView | None:
         return self.jobs.get(name)
 
-    async def apply_status(self, run: Any, status: Any) -> str:
+    async def apply_status(self, run: Any, status: Any) -> Any:
         self.applied.append((run, status))
-        return "2"
+        return replace(run, resource_version="2", status=read_status(status))
 
 
 def carry_out(scene: Any, server: Any) -> Any:
@@ -313,7 +314,7 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
         status = scene.job().decide().status
         first = await writer.write(scene.observed.run, status)
         scene.run(status=status)
-        return [first, await writer.write(scene.observed.run, status)]
+        return [bool(first), bool(await writer.write(scene.observed.run, status))]
 
     assert asyncio.run(story()) == [True, False]
     ((run, wire),) = server.applied
@@ -322,34 +323,27 @@ def test_status_is_written_once_and_only_when_it_changes(scene: Any) -> None:
     json.dumps(wire)
 
 
-def test_progress_waits_for_its_share_of_writes_and_facts_do_not(
-    scene: Any, build: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
+def test_progress_waits_for_its_share_of_writes_and_facts_do_not(scene: Any, build: Any) -> None:
+    now = 0.0
+    writer = StatusWriter(ApiServer(), lambda: now)  # type: ignore[arg-type]
+    scene.job().running("a").says("a", build.report(step=10)).store()
 
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+    def pause(run: str, step: int) -> float:
+        scene.says("a", build.report(step=step))
+        view = replace(scene.observed.run, key=Key("team", run))
+        return writer.pause_before(view, scene.decide().status)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    server: Any = ApiServer()
-    writer = StatusWriter(server, lambda: 0.0)
-
-    async def story() -> None:
-        scene.job().running("a").says("a", build.report(step=10)).store()
-        for step in (11, 12, 13):
-            status = scene.says("a", build.report(step=step)).decide().status
-            await writer.write(scene.observed.run, status)
-        assert pauses == pytest.approx([0.1, 0.2])
-        # The same phase, for another reason.
-        status = scene.says("a", None, failure="no answer").decide().status
-        assert (status.phase, status.reason) != (
-            scene.observed.run.status.phase,
-            scene.observed.run.status.reason,
-        )
-        await writer.write(scene.observed.run, status)
-        assert len(pauses) == 2
-
-    asyncio.run(story())
+    assert pause("a", 10) == 0, "nothing to write"
+    assert [pause(run, 11) for run in "abc"] == pytest.approx([0, 0.1, 0.2])
+    assert pause("c", 12) == pytest.approx(0.2), "it keeps its turn"
+    now = 0.1995  # a wake-up comes a moment early
+    assert pause("c", 13) == 0
+    assert pause("d", 14) == pytest.approx(0.1005)
+    # The same phase, for another reason.
+    status = scene.says("a", None, failure="no answer").decide().status
+    before = scene.observed.run.status
+    assert (status.phase, status.reason) != (before.phase, before.reason)
+    assert writer.pause_before(replace(scene.observed.run, key=Key("team", "d")), status) == 0
 
 
 def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
@@ -378,7 +372,7 @@ def test_a_status_is_sent_as_yaml_whatever_characters_are_in_it(scene: Any) -> N
 
         async def _request(self, *address: Any, content_type: str = "", **options: Any) -> Any:
             sent.append((address[2], content_type))
-            return {"metadata": {"resourceVersion": "2"}}
+            return {"metadata": {"resourceVersion": "2"}, "status": {}}
 
     asyncio.run(Recorder().apply_status(scene.observed.run, {"message": strange}))
     ((body, content_type),) = sent
@@ -511,6 +505,29 @@ def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
     assert selectors.collect(pods) == ["argus.tachyon.dev/component in (trainer,planner)"]
 
 
+def test_kopf_remembers_nothing_of_an_object() -> None:
+    persistence = handlers.settings().persistence
+    body, patch = kopf.Body({"metadata": {"name": "a"}, "spec": {"size": 1}}), kopf.Patch()
+    base, progress = persistence.diffbase_storage, persistence.progress_storage
+    essence = base.build(body=body)
+    base.store(body=body, patch=patch, essence=essence)
+    progress.touch(body=body, patch=patch, value="now")
+    assert (essence, base.fetch(body=body), patch) == ({}, {}, {})
+    assert progress.clear(essence=essence) is essence, "a copy is what it is to spare"
+
+
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:
     assert pod.live
     assert not replace(pod, gone=True).live
+
+
+def test_only_so_many_last_pictures_are_kept(monkeypatch: pytest.MonkeyPatch, pod: PodView) -> None:
+    monkeypatch.setattr("argus_operator.children.MAX_GONE_PODS", 2)
+    children = Children()
+    pods = [replace(pod, key=Key("team", n), uid=n, started=NOW) for n in "abc"]
+    for one in pods:
+        children.drop(one)
+        children.drop(one)
+    assert [len(children.pods(one.key)) for one in pods] == [0, 1, 1]
+    children.forget(pods[1].key)
+    assert [len(children.pods(one.key)) for one in pods] == [0, 0, 1]

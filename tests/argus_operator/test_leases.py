@@ -317,7 +317,7 @@ def test_without_the_lease_no_write_leaves_the_process() -> None:
             await cluster.create_event("team", {})
         assert sent == []
         with pytest.raises(ApiUnreachable):
-            await cluster.list_runs(None)
+            await cluster.list_jobs(None)
         assert sent == ["GET"], "reading is free"
 
     asyncio.run(story())

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from argus_operator.queue import LAST_RETRY, Backlog, WorkQueue
+from argus_operator.queue import LAST_RETRY, PATIENCE, Backlog, WorkQueue
 from argus_operator.views import Key
 
 A, B = Key("team", "a"), Key("team", "b")
@@ -49,6 +49,58 @@ def test_a_wake_up_comes_at_its_time_and_the_newest_wish_counts() -> None:
     assert queue.take(15.0) == B
     assert queue.take(20.0) == A
     assert queue.next_wake() is None
+
+
+def test_news_is_gathered_until_the_first_of_it_must_be_looked_at() -> None:
+    queue = backlog()
+    queue.add_by(A, 1.0)
+    queue.add_by(A, 1.5)
+    queue.wake(A, 5.0)
+    assert queue.next_wake() == 1.0
+    assert queue.take(0.9) is None
+    assert queue.take(1.0) == A
+    queue.done(A, 1.1)
+    assert queue.take(4.9) is None, "all of it was seen then"
+    assert queue.take(5.0) == A
+
+
+def test_a_look_for_another_reason_sees_what_was_gathered() -> None:
+    queue = backlog()
+    queue.add_by(A, 1.0)
+    queue.add(A, 0.5)
+    queue.add_by(A, 0.6)
+    assert queue.take(0.5) == A
+    queue.done(A, 0.7)
+    assert queue.take(9.0) is None
+
+
+def test_what_is_gathered_during_a_look_is_seen_by_the_next() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    assert queue.take(0) == A
+    queue.add_by(A, 1.0)
+    queue.done(A, 0.5)
+    queue.wake(A, None)
+    assert queue.take(0.9) is None
+    assert queue.take(1.0) == A
+    queue.add_by(A, 2.0)
+    assert queue.take(2.0) is None, "one worker at a time"
+    queue.done(A, 2.5)
+    assert queue.take(2.5) == A
+
+
+def test_what_is_named_for_now_goes_first_but_nothing_waits_for_ever() -> None:
+    queue = backlog()
+    queue.add_by(A, 1.0)
+    queue.wake(B, 1.0)
+    assert queue.take(1.0) == A
+    queue.done(A, 1.0)
+    queue.add(A, 2.0)
+    assert queue.take(2.0) == A
+    queue.done(A, 2.0)
+    queue.add(A, 2.0 + PATIENCE)
+    assert queue.oldest(2.0 + PATIENCE) == 1.0 + PATIENCE
+    assert [queue.take(2.0 + PATIENCE), queue.take(2.0 + PATIENCE)] == [B, A]
 
 
 def test_a_wake_up_can_be_called_off() -> None:

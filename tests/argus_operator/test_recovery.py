@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.error import HTTPError
@@ -10,13 +12,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from argus_contract.status import Phase
 from argus_operator.children import Children
 from argus_operator.election import Election
 from argus_operator.errors import ApiUnreachable, api_error
 from argus_operator.health import MAX_WAIT_SECONDS, Health, serve
 from argus_operator.queue import WorkQueue
 from argus_operator.resync import INTERVAL_SECONDS, RETRY_SECONDS, Resync
-from argus_operator.views import JobView, Key, Listed, PodView
+from argus_operator.runs import Runs
+from argus_operator.views import JobView, Key, Listed, ListedRuns, PodView, RunView
 from argus_operator.workers import work
 
 A, B = Key("team", "a"), Key("team", "b")
@@ -26,12 +30,16 @@ class Listing:
     """The listing calls of `Cluster`, answering with what a test puts here."""
 
     def __init__(self) -> None:
-        self.runs: list[Key] = []
+        self.runs: list[RunView] = []
         self.jobs: list[JobView] = []
         self.version = 100
 
-    async def list_runs(self, namespace: str | None) -> list[Key]:
-        return self.runs
+    async def list_runs(self, namespace: str | None, is_wanted: Any) -> AsyncIterator[ListedRuns]:
+        yield ListedRuns(
+            keys=tuple(run.key for run in self.runs),
+            documents=tuple(r for r in self.runs if is_wanted(r.key, int(r.resource_version))),
+            version=self.version,
+        )
 
     async def list_jobs(self, namespace: str | None) -> Listed:
         return Listed(kind=JobView, children=tuple(self.jobs), version=self.version)
@@ -40,8 +48,17 @@ class Listing:
         return Listed(kind=PodView, children=(), version=self.version)
 
 
-def make_resync(listing: Any, queue: WorkQueue, children: Children) -> Resync:
-    return Resync(cluster=listing, children=children, queue=queue, namespaces=(), clock=lambda: 0.0)
+def make_resync(
+    listing: Any, queue: WorkQueue, children: Children, runs: Runs | None = None
+) -> Resync:
+    return Resync(
+        cluster=listing,
+        runs=runs or Runs(),
+        children=children,
+        queue=queue,
+        namespaces=(),
+        clock=lambda: 0.0,
+    )
 
 
 def make_queue() -> WorkQueue:
@@ -118,11 +135,37 @@ def test_a_conflict_is_no_failure_and_is_looked_at_again_at_once() -> None:
 
 def test_a_start_fills_the_cache_and_names_every_run(scene: Any) -> None:
     listing, queue, children = Listing(), make_queue(), Children()
-    listing.runs = [A, B]
+    listing.runs = [replace(scene.observed.run, key=key) for key in (A, B)]
     listing.jobs = list(scene.job().observed.jobs)
     asyncio.run(make_resync(listing, queue, children).fill())
     assert children.jobs(Key("team", "edge")) == scene.observed.jobs
     assert {asyncio.run(queue.take()), asyncio.run(queue.take())} == {A, B}
+
+
+def test_a_listing_finds_runs_that_no_event_told_of_and_leaves_alone_what_has_ended(
+    scene: Any,
+) -> None:
+    def run(key: Key, version: int, phase: Phase | None = None, **changes: Any) -> RunView:
+        status = scene.observed.run.status.model_copy(update={"phase": phase})
+        made = replace(scene.observed.run, key=key, resource_version=str(version), status=status)
+        return replace(made, **changes)
+
+    listing, queue, children, runs = Listing(), make_queue(), Children(), Runs()
+    resync = make_resync(listing, queue, children, runs)
+    gone, suspended, known, over = (
+        Key("team", name) for name in ("gone", "halted", "known", "over")
+    )
+    for key in (gone, suspended, known):
+        runs.put(run(key, 1))
+    wish = run(suspended, 5, generation=2)
+    listing.runs = [wish, run(known, 1), run(over, 3, Phase.SUCCEEDED)]
+    asyncio.run(resync.check(grace=0))
+    named = {asyncio.run(queue.take()) for _ in range(3)}
+    assert named == {gone, suspended, known}
+    assert queue.oldest() == 0, "nobody looks at a run that is over"
+    assert runs.get(suspended) == wish
+    assert runs.get(gone) is None
+    assert resync.passes_with_missed_news == 1
 
 
 def test_watches_that_miss_news_twice_in_a_row_are_dead(scene: Any) -> None:
@@ -219,6 +262,7 @@ def test_listings_that_fail_are_tried_again_soon_and_make_the_replica_unready() 
     queue = make_queue()
     resync = Resync(
         cluster=cast(Any, Failing()),
+        runs=Runs(),
         children=Children(),
         queue=queue,
         namespaces=(),

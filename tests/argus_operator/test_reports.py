@@ -21,6 +21,7 @@ from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
 from argus_operator.reports import MAX_NUMBER, NoReport, believed, read_report
 from argus_operator.resync import Resync
+from argus_operator.runs import Runs
 from argus_operator.status import to_apply
 from argus_operator.views import JobEnd, Key, RunView, read_pod
 
@@ -152,14 +153,15 @@ def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any)
         assert pod is not None
         children.put(pod)
 
-    class Runs:
+    class OneRun:
         async def get_run(self, key: Key) -> RunView:
             found: RunView = scene.observed.run
             return found
 
-    cluster: Any = Runs()
+    cluster: Any = OneRun()
     observer = Observer(
         cluster=cluster,
+        runs=Runs(),
         children=children,
         reader=ProgressReader(None),  # type: ignore[arg-type]
         configuration=scene.configuration,
@@ -212,7 +214,8 @@ class Server(Cluster):
         self.pods = pods
 
     async def _request(self, method: str, path: str, *body: Any, **options: Any) -> Any:
-        runs = [{"metadata": {"namespace": "team", "name": "edge"}}]
+        metadata = {"namespace": "team", "name": "edge", "uid": "run-1", "resourceVersion": "5"}
+        runs = [{"metadata": {**metadata, "creationTimestamp": "2026-01-31T10:00:00Z"}}]
         items = {"pods": self.pods, names.PLURAL: runs}.get(path.rpartition("/")[2], [])
         return {"items": items, "metadata": {"resourceVersion": "100"}}
 
@@ -228,7 +231,12 @@ def test_hostile_last_words_do_not_keep_the_operator_from_starting(
     children = Children()
     queue: Any = WorkQueue(lambda: 0.0, None)  # type: ignore[arg-type]
     resync = Resync(
-        cluster=Server(pods), children=children, queue=queue, namespaces=(), clock=lambda: 0.0
+        cluster=Server(pods),
+        runs=Runs(),
+        children=children,
+        queue=queue,
+        namespaces=(),
+        clock=lambda: 0.0,
     )
     asyncio.run(resync.fill())
     (hostile,), (honest,) = (children.pods(Key("team", run)) for run in ("edge", "other"))

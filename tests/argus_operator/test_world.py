@@ -38,8 +38,18 @@ from argus_operator.observed import Poll
 from argus_operator.policies.disruption_budget import FRUITLESS, TOO_MANY
 from argus_operator.policies.ending import DATA_REFUSED
 from argus_operator.reconcile import Reconciler
+from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
-from argus_operator.views import Exit, Hindrance, JobEnd, JobView, Listed, PodView, read_status
+from argus_operator.views import (
+    Exit,
+    Hindrance,
+    JobEnd,
+    JobView,
+    Listed,
+    PodView,
+    RunView,
+    read_status,
+)
 
 ARTIFACT = Artifact(uri="s3://bucket/models/x", digest="d", files=(), published=PublishedState.TRUE)
 VERDICTS = {
@@ -58,7 +68,7 @@ class World:
     version: int = 1
     jobs: dict[str, JobView] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
-    events: list[tuple[bool, JobView | PodView]] = field(default_factory=list)
+    events: list[tuple[bool, JobView | PodView | RunView]] = field(default_factory=list)
     """What the watches have to tell: (is there, picture)."""
     ledger: list[Attempt] = field(default_factory=list)
     step: int = 0
@@ -109,6 +119,8 @@ class World:
             raise api_error(409, "AlreadyExists", name)
         planning = job["metadata"]["labels"][LABEL_COMPONENT] == COMPONENT_PLANNER
         assert planning or self.plan_stands or self.finding is None, "a GPU was asked for too early"
+        again = self.run.status.job_name is not None
+        assert not (again and self.run.spec.suspend), "made from an old picture of what is wanted"
         self.num_jobs += 1
         made = JobView(
             planning=planning,
@@ -134,15 +146,16 @@ class World:
         self.forced.add(pod.uid)
         self._reply()
 
-    async def apply_status(self, run: Any, status: Any) -> str:
+    async def apply_status(self, run: Any, status: Any) -> Any:
         if run.resource_version != self.run.resource_version:
             raise api_error(409, "Conflict", "the object has been modified")
         self.change_run(status=read_status(status))
         self._reply()
-        return str(self.run.resource_version)
+        return self.run
 
     def change_run(self, **changes: Any) -> None:
         self.run = replace(self.run, resource_version=str(self._next()), **changes)
+        self.events.append((True, self.run))
 
     def set(self, child: Any, **changes: Any) -> Any:
         changed = replace(child, resource_version=self._next(), **changes)
@@ -366,14 +379,15 @@ class Story(RuleBasedStateMachine):
         world: Any = self.world
         reader: Any = Reader(world)
         silent: Any = Silent()
-        self.children = Children()
+        self.children, self.runs = Children(), Runs()
         shared = {"cluster": world, "children": self.children, "configuration": self.configuration}
 
         def clock() -> datetime:
             return self.world.now
 
         self.reconciler = Reconciler(
-            observer=Observer(reader=reader, clock=clock, **shared),
+            runs=self.runs,
+            observer=Observer(runs=self.runs, reader=reader, clock=clock, **shared),
             executor=Executor(clock=clock, **shared),
             status=StatusWriter(world, lambda: 10.0 * self.world.version),
             events=silent,
@@ -383,9 +397,15 @@ class Story(RuleBasedStateMachine):
         self.resync()
 
     @rule()
+    def lead(self) -> None:
+        """Another replica has written until now."""
+        self.runs.forget_all()
+
+    @rule()
     def resync(self) -> None:
         for listed in self.world.lists():
             self.children.correct(listed, None)
+        self.runs.put(self.world.run)
 
     @rule(loses_reply=st.booleans())
     def look(self, loses_reply: bool) -> None:
@@ -401,12 +421,14 @@ class Story(RuleBasedStateMachine):
         some = data.draw(st.lists(st.sampled_from(events), max_size=6)) if events else []
         self.deliver(some, lost)
 
-    def deliver(self, some: list[tuple[bool, JobView | PodView]], lost: bool) -> None:
-        for is_there, child in some:
-            if is_there:
-                self.children.put(child)
+    def deliver(self, some: list[tuple[bool, JobView | PodView | RunView]], lost: bool) -> None:
+        for is_there, told in some:
+            if isinstance(told, RunView):
+                self.runs.put(told)
+            elif is_there:
+                self.children.put(told)
             else:
-                self.children.drop(child)
+                self.children.drop(told)
         if lost:
             self.world.events.clear()
 
@@ -537,6 +559,18 @@ class Story(RuleBasedStateMachine):
         assert status.usage.training_seconds == sum(
             int((a.end - a.start).total_seconds()) for a in ledger if a.end
         )
+
+
+def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
+    Story.make_scene = make_scene
+    story = Story()
+    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story.world.change_run(generation=2)  # and no event tells of it
+    story.look(loses_reply=False)
+    assert story.world.run.status.job_name is None, "a conflict"
+    story.look(loses_reply=False)
+    assert story.world.run.status.job_name in story.world.jobs
+    assert len(story.world.jobs) == 1
 
 
 def test_whatever_is_seen_late_or_twice_or_never_the_end_is_true(make_scene: Any) -> None:

@@ -58,12 +58,18 @@ def conditions(observed: Observed, draft: Draft) -> Draft:
 def _condition(observed: Observed, kind: ConditionType, answer: _Answer) -> Condition:
     status, reason, message = answer
     before = next((c for c in observed.run.status.conditions if c.type is kind), None)
-    unchanged = before is not None and before.status is status
+    generation = observed.run.generation
+    if before is None or before.status is not status:
+        since = observed.now
+    elif (before.reason, before.message, before.observed_generation) == (*answer[1:], generation):
+        return before
+    else:
+        since = before.last_transition_time
     return Condition(
         type=kind,
         status=status,
-        observed_generation=observed.run.generation,
-        last_transition_time=before.last_transition_time if before and unchanged else observed.now,
+        observed_generation=generation,
+        last_transition_time=since,
         reason=reason,
         message=message,
     )
