@@ -73,6 +73,16 @@ KEPT_KEYWORDS = frozenset(
 )
 """Keywords that mean the same in pydantic's JSON schema and in a structural schema."""
 
+
+def _is_long(quantity: str) -> str:
+    """Returns the condition that a quantity has an exponent of more digits than its pattern takes.
+
+    Rules are asked although a pattern has failed, and quantity('1e999999999') takes the API server
+    minutes: it must stand before each.
+    """
+    return f"string({quantity}).matches('[eE][+-]?[0-9]{{3}}')"
+
+
 SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "data": (
         (
@@ -147,7 +157,7 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         (
             # A quantity may come as a number: string() makes one text of both.
-            "!has(self.memoryBudget) || "
+            f"!has(self.memoryBudget) || {_is_long('self.memoryBudget')} || "
             "quantity(string(self.memoryBudget)).compareTo(quantity('1')) >= 0",
             "memoryBudget must be above 0, for example 1Gi",
         ),
@@ -156,6 +166,7 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (
             f"!has(self.{part}) || self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
             f"k.contains('{GPU_SLICE}')).all(k, "
+            f"{_is_long(f'self.{part}[k]')} || "
             f"quantity(string(self.{part}[k])).isLessThan(quantity('2'))) && "
             f"self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
             f"k.contains('{GPU_SLICE}')).size() <= 1",
