@@ -3,7 +3,8 @@
 It stands beside whatever else runs on this machine and is gone at the end.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,3 +22,16 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def chart(plane: ControlPlane) -> Chart:
     """Installed for the whole cluster; nothing asks for progress."""
     return Chart.install(plane, progress={"intervalSeconds": 3600})
+
+
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Keeps a row for the table of `make chaos`."""
+    began, rows = time.monotonic(), []
+
+    def tell(what: str, runs: int, times: int, **more: object) -> None:
+        seconds = round(time.monotonic() - began)
+        rows.append({"what": what, "runs": runs, "times": times, "seconds": seconds, **more})
+        record_property("rows", rows)
+
+    return tell

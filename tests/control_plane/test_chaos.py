@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +76,6 @@ def calm(plane: ControlPlane, chart: Chart, tmp_path_factory: pytest.TempPathFac
     assert trainers.again == []
     awaits = (folder / "counts").read_text().split()
     return {name: (runs.end_of(name), awaits.count(name)) for name in STORIES}
-
-
-@pytest.fixture
-def told(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Keeps a row for the table."""
-    began, rows = time.monotonic(), []
-
-    def tell(what: str, runs: int, times: int, **more: object) -> None:
-        seconds = round(time.monotonic() - began)
-        rows.append({"what": what, "runs": runs, "times": times, "seconds": seconds, **more})
-        record_property("rows", rows)
-
-    return tell
 
 
 def rig_of(runs: Runs, folder: Path, action: str) -> dict[str, str]:
