@@ -4,6 +4,7 @@ Idempotent: it may run twice, late, or be killed between any two steps, and the 
 goes on from what the API server and the bucket then say.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -71,7 +72,8 @@ class Reconciler:
             decision = decide(observed, self._configuration)
         pause = self._status.pause_before(observed.run, decision.status)
         if pause:
-            return pause
+            # A deadline does not wait for a turn to write progress.
+            return min(pause, self._until(decision.wake_at))
         written = await self._status.write(observed.run, decision.status)
         if written:
             self._runs.put(written)
@@ -84,9 +86,10 @@ class Reconciler:
                 decision = decide(replace(observed, run=written), self._configuration)
                 if decision.actions:
                     return 0.0
-        if decision.wake_at is None:
-            return None
-        return max(0.0, (decision.wake_at - self._clock()).total_seconds())
+        return None if decision.wake_at is None else self._until(decision.wake_at)
+
+    def _until(self, time: datetime | None) -> float:
+        return math.inf if time is None else max(0.0, (time - self._clock()).total_seconds())
 
 
 def _may_be_repeated(actions: tuple[Action, ...], observed: Observed) -> bool:

@@ -25,6 +25,8 @@ from argus_operator.cluster import Cluster
 from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
+from argus_operator.reconcile import Reconciler
+from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter, differs, to_apply
 from argus_operator.views import (
     JobEnd,
@@ -344,6 +346,34 @@ def test_progress_waits_for_its_share_of_writes_and_facts_do_not(scene: Any, bui
     before = scene.observed.run.status
     assert (status.phase, status.reason) != (before.phase, before.reason)
     assert writer.pause_before(replace(scene.observed.run, key=Key("team", "d")), status) == 0
+
+
+def test_a_deadline_does_not_wait_for_the_turn_to_write_progress(scene: Any, build: Any) -> None:
+    scene.spec(activeDeadlineSeconds=100)
+    scene.at(50).job().running("a").says("a", build.report(step=10)).store()
+    scene.at(60).says("a", build.report(step=11))
+    wake_at = scene.decide().wake_at
+    writer = StatusWriter(ApiServer(), lambda: 0.0)  # type: ignore[arg-type]
+    for number in range(1000):
+        run = replace(scene.observed.run, key=Key("team", f"other-{number}"))
+        writer.pause_before(run, scene.decide().status)
+
+    class Seen:
+        async def observe(self, key: Key) -> Any:
+            return scene.observed
+
+    reconciler = Reconciler(
+        runs=Runs(),
+        observer=Seen(),  # type: ignore[arg-type]
+        executor=None,  # type: ignore[arg-type]
+        status=writer,
+        events=None,  # type: ignore[arg-type]
+        configuration=scene.configuration,
+        clock=lambda: scene.observed.now,
+    )
+    pause = asyncio.run(reconciler.reconcile(build.key))
+    assert pause == (wake_at - scene.observed.now).total_seconds()
+    assert 0 < pause <= 40
 
 
 def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
