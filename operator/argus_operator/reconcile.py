@@ -37,6 +37,7 @@ class Reconciler:
         events: EventWriter,
         configuration: Configuration,
         clock: Callable[[], datetime],
+        is_pressed: Callable[[], bool],
     ) -> None:
         self._runs = runs
         self._observer = observer
@@ -45,6 +46,7 @@ class Reconciler:
         self._events = events
         self._configuration = configuration
         self._clock = clock
+        self._is_pressed = is_pressed
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns after how many seconds to look again without being told; None: never.
@@ -66,9 +68,12 @@ class Reconciler:
             return None
         decision = decide(observed, self._configuration)
         if decision.actions:
-            if not _may_be_repeated(decision.actions, observed):
+            is_first = _is_first_job(decision.actions, observed)
+            if not is_first:
                 await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
+            if is_first and observed.jobs and not observed.refusal and self._is_pressed():
+                return 0.0  # others wait for their Jobs; this one's stands, and is seen again
             decision = decide(observed, self._configuration)
         pause = self._status.pause_before(observed.run, decision.status)
         if pause:
@@ -92,9 +97,7 @@ class Reconciler:
         return math.inf if time is None else max(0.0, (time - self._clock()).total_seconds())
 
 
-def _may_be_repeated(actions: tuple[Action, ...], observed: Observed) -> bool:
-    """Says whether an old picture of the run does no harm: see `runs`."""
+def _is_first_job(actions: tuple[Action, ...], observed: Observed) -> bool:
+    """Says whether all that is done is to make the first Job: an old picture does no harm then."""
     status = observed.run.status
-    if status.phase in TERMINAL_PHASES:
-        return True  # read just now, and an end is never taken back
     return status.job_name is None and all(isinstance(a, CreateJob | ProveJob) for a in actions)

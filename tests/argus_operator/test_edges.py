@@ -370,6 +370,7 @@ def test_a_deadline_does_not_wait_for_the_turn_to_write_progress(scene: Any, bui
         events=None,  # type: ignore[arg-type]
         configuration=scene.configuration,
         clock=lambda: scene.observed.now,
+        is_pressed=lambda: False,
     )
     pause = asyncio.run(reconciler.reconcile(build.key))
     assert pause == (wake_at - scene.observed.now).total_seconds()

@@ -393,6 +393,7 @@ class Story(RuleBasedStateMachine):
             events=silent,
             configuration=self.configuration,
             clock=clock,
+            is_pressed=lambda: self.is_pressed,
         )
         self.resync()
 
@@ -407,8 +408,10 @@ class Story(RuleBasedStateMachine):
             self.children.correct(listed, None)
         self.runs.put(self.world.run)
 
-    @rule(loses_reply=st.booleans())
-    def look(self, loses_reply: bool) -> None:
+    @rule(loses_reply=st.booleans(), is_pressed=st.booleans())
+    def look(self, loses_reply: bool, is_pressed: bool = False) -> None:
+        """`is_pressed`: others wait for their Jobs."""
+        self.is_pressed = is_pressed
         self.world.loses_reply = loses_reply
         with suppress(ApiUnreachable, Conflict):  # the queue would try again
             run_through(self.reconciler.reconcile(self.world.run.key))
@@ -569,6 +572,19 @@ def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
     story.look(loses_reply=False)
     assert story.world.run.status.job_name is None, "a conflict"
     story.look(loses_reply=False)
+    assert story.world.run.status.job_name in story.world.jobs
+    assert len(story.world.jobs) == 1
+
+
+def test_where_others_wait_the_job_comes_first_and_the_status_with_the_next_look(
+    make_scene: Any,
+) -> None:
+    Story.make_scene = make_scene
+    story = Story()
+    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story.look(loses_reply=False, is_pressed=True)
+    assert (len(story.world.jobs), story.world.run.status.job_name) == (1, None)
+    story.look(loses_reply=False, is_pressed=True)
     assert story.world.run.status.job_name in story.world.jobs
     assert len(story.world.jobs) == 1
 
