@@ -5,14 +5,23 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from argus_contract import names
 from argus_contract.status import Phase
 from argus_operator import handlers
 from argus_operator.children import Children
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Runs
-from argus_operator.urgency import AT_ONCE, END_SECONDS, GATHER_SECONDS, urgency, urgency_of_end
-from argus_operator.views import JobEnd, Key
+from argus_operator.urgency import (
+    AT_ONCE,
+    END_SECONDS,
+    GATHER_SECONDS,
+    START_SECONDS,
+    urgency,
+    urgency_of_end,
+)
+from argus_operator.views import Hindrance, JobEnd, Key
 
 KEY = Key("team", "edge")
 
@@ -22,8 +31,25 @@ def test_a_picture_that_tells_nothing_new_is_not_looked_at(scene: Any) -> None:
     (job,) = scene.job().observed.jobs
     assert urgency(pod, replace(pod, resource_version=9)) is None
     assert urgency(job, replace(job, resource_version=9)) is None
-    assert urgency(None, pod) == GATHER_SECONDS
+    assert urgency(None, pod) == START_SECONDS
     assert urgency(pod, replace(pod, resource_version=9, deleting=True)) == GATHER_SECONDS
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"deleting": True},
+        {"disruption": Hindrance(reason="Evicted", message="")},
+        {"unschedulable": Hindrance(reason="Unschedulable", message="0/1 nodes")},
+        {"waiting": Hindrance(reason="ImagePullBackOff", message="")},
+        {"phase": "Failed"},
+    ],
+)
+def test_trouble_of_a_pod_is_told_earlier_than_its_start(scene: Any, trouble: Any) -> None:
+    (pod,) = scene.pod().observed.pods
+    creating = Hindrance(reason="ContainerCreating", message="")
+    assert urgency(pod, replace(pod, waiting=creating)) == START_SECONDS
+    assert urgency(pod, replace(pod, **trouble)) == GATHER_SECONDS < START_SECONDS
 
 
 def test_the_end_of_a_job_does_not_wait_and_that_of_its_pod_waits_for_it(scene: Any) -> None:

@@ -24,7 +24,7 @@ _IMAGE = frozenset(
         "SignatureValidationFailed",
     }
 )
-_ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "Unknown"})
+ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "Unknown"})
 
 
 def explain(observed: Observed, draft: Draft) -> Draft:
@@ -91,7 +91,7 @@ def _find(
         return PendingSource.SCHEDULER, pod.unschedulable
     if pod.waiting and pod.waiting.reason in _IMAGE:
         return PendingSource.IMAGE, pod.waiting
-    if pod.waiting and pod.waiting.reason not in _ORDINARY:
+    if pod.waiting and pod.waiting.reason not in ORDINARY:
         return PendingSource.POD, pod.waiting
     return (PendingSource.POD, warning) if warning else None
 
