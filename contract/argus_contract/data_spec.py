@@ -49,9 +49,7 @@ def _in_its_form(value: Any) -> Any:
 def _in_whole_seconds(time: datetime) -> datetime:
     # A zone may lead out of what is read again: in UTC, by the trainer.
     if not 1000 <= time.year <= 2999:
-        raise ValueError(
-            f"{time.isoformat()} has no year from 1000 to 2999 in UTC: use another time"
-        )
+        raise ValueError(f"{time.isoformat()} has no year from 1000 to 2999 in UTC: change it")
     return time.replace(microsecond=0)
 
 
