@@ -5,6 +5,7 @@ the same things in the same words.
 """
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -45,11 +46,18 @@ def _in_its_form(value: Any) -> Any:
     return value
 
 
+def _in_whole_seconds(time: datetime) -> datetime:
+    # A zone may lead out of what is read again: in UTC, by the trainer.
+    if not 1000 <= time.year <= 2999:
+        raise ValueError(f"{time.isoformat()} has no year from 1000 to 2999 in UTC: change it")
+    return time.replace(microsecond=0)
+
+
 WholeSeconds = Annotated[
     Time,
     Field(json_schema_extra={"pattern": TIME_PATTERN}),
     BeforeValidator(_in_its_form),
-    AfterValidator(lambda time: time.replace(microsecond=0)),
+    AfterValidator(_in_whole_seconds),
 ]
 """An instant as it is written: to the second."""
 

@@ -2,9 +2,11 @@
 
 Trainer pods run code of others, so an answer is taken with care: no redirects, 64 KiB,
 2 seconds, and only what `reports` takes. A trainer that does not answer has
-unknown progress, which is no fault.
+unknown progress, which is no fault; one that lets us wait is asked less and less often, so that
+many of them (behind a network policy that drops, for example) do not hold the workers of others.
 """
 
+from collections import Counter
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
@@ -17,6 +19,8 @@ from argus_operator.reports import NoReport, read_report
 from argus_operator.views import PodView
 
 TIMEOUT = aiohttp.ClientTimeout(total=2)
+LONGEST_INTERVAL = timedelta(minutes=5)
+"""Of a pod that has let us wait again and again."""
 
 
 class ProgressReader:
@@ -26,10 +30,13 @@ class ProgressReader:
         self._session = session
         self._port = port
         self._polls: dict[str, Poll] = {}
+        self._timeouts: Counter[str] = Counter()
+        """How often in a row, by uid."""
 
     async def poll(self, pod: PodView, now: datetime, interval: timedelta) -> None:
         """Asks the pod, unless it was asked less than `interval` ago."""
         last = self._polls.get(pod.uid)
+        interval = self._lengthened(pod, interval)
         # A wake-up that comes a moment early must not skip a whole interval.
         if last and now - last.at < interval * 0.9:
             return
@@ -38,6 +45,10 @@ class ProgressReader:
             report = last.report
         self._polls[pod.uid] = Poll(at=now, report=report, failure=failure)
 
+    def _lengthened(self, pod: PodView, interval: timedelta) -> timedelta:
+        doubled = interval * (1 << min(self._timeouts[pod.uid], 16))
+        return max(interval, min(doubled, LONGEST_INTERVAL))
+
     def polls_of(self, pods: tuple[PodView, ...]) -> dict[str, Poll]:
         """Returns the newest polls of these pods by uid."""
         return {pod.uid: self._polls[pod.uid] for pod in pods if pod.uid in self._polls}
@@ -45,6 +56,7 @@ class ProgressReader:
     def forget(self, pods: tuple[PodView, ...]) -> None:
         for pod in pods:
             self._polls.pop(pod.uid, None)
+            self._timeouts.pop(pod.uid, None)
 
     async def _ask(self, pod: PodView) -> tuple[ProgressReport | None, str | None]:
         if pod.ip is None:
@@ -52,12 +64,23 @@ class ProgressReader:
         address = ip_address(pod.ip)
         host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
         url = f"http://{host}:{self._port}{PROGRESS_PATH}"
+        failures, self._timeouts[pod.uid] = self._timeouts[pod.uid], 0
         try:
-            async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
+            async with self._session.get(
+                url,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                # What is sent is what is read: nothing small becomes large here.
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+            ) as response:
                 if response.status != 200:
                     return None, f"{url} answered {response.status}"
                 body = await _read_at_most(response, MAX_REPORT_BYTES)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except TimeoutError:
+            self._timeouts[pod.uid] = failures + 1
+            return None, f"{url} did not answer within {TIMEOUT.total:.0f} s"
+        except (aiohttp.ClientError, OSError) as error:
             return None, f"{url} did not answer ({error or type(error).__name__})"
         if body is None:
             return None, f"{url} answered more than {MAX_REPORT_BYTES} bytes"

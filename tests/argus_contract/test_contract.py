@@ -457,6 +457,12 @@ def test_a_time_that_no_clock_can_show_in_utc_is_an_error_of_validation() -> Non
         spec(**data(window={"start": beyond}))
 
 
+@pytest.mark.parametrize("written", ["2999-12-31T23:59:59-23:59", "1000-01-01T00:00:00+23:59"])
+def test_a_zone_does_not_lead_out_of_the_years_that_can_be_read_again(written: str) -> None:
+    with pytest.raises(ValidationError, match="no year from 1000 to 2999 in UTC"):
+        spec(**data(window={"start": written}))
+
+
 def test_a_time_before_the_year_1000_is_written_with_four_digits() -> None:
     early = Attempt(number=1, pod="a", start=datetime(7, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert early.to_wire()["start"] == "0007-01-02T03:04:05Z"

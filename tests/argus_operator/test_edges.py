@@ -1,6 +1,7 @@
 """The edges: what the API server and trainers send, and what is sent to them."""
 
 import asyncio
+import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -475,6 +476,13 @@ async def _nonsense(_: web.Request) -> web.StreamResponse:
     return web.Response(text='{"phase": "Training", "novelty": true}')
 
 
+async def _bomb(_: web.Request) -> web.StreamResponse:
+    """A report of 1 KiB that would be 1 MiB."""
+    body = gzip.compress(b" " * 2**20)
+    assert len(body) < names.MAX_REPORT_BYTES
+    return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+
 async def _another_run(_: web.Request) -> web.StreamResponse:
     words = {"runKey": "0" * 20, "phase": "Training", "time": "2026-01-31T10:00:00Z"}
     return web.json_response(words)
@@ -490,6 +498,7 @@ async def _failure(_: web.Request) -> web.StreamResponse:
         (_redirect, "answered 302"),
         (_flood, "more than 65536 bytes"),
         (_nonsense, "no report"),
+        (_bomb, "no report"),
         (_another_run, "runKey is not that of its pod"),
         (_failure, "answered 500"),
     ],
@@ -516,6 +525,52 @@ def test_a_pod_is_not_asked_again_before_its_time(pod: PodView, build: Any) -> N
 
     asyncio.run(story())
     assert asked == [0, 14, 30]
+
+
+class Silence:
+    """A session whose pods let everybody wait until they are told to speak."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = 0
+
+    def get(self, url: str, **options: Any) -> Any:
+        self.asked += 1
+        raise self.error
+
+
+def minutes_asked(session: Silence, pod: PodView, minutes: int) -> list[int]:
+    """Returns in which minutes a pod is asked that anybody looks at once a minute."""
+    reader = ProgressReader(session)  # type: ignore[arg-type]
+    found = []
+    for minute in range(minutes):
+        before = session.asked
+        moment = NOW + timedelta(minutes=minute)
+        asyncio.run(reader.poll(pod, moment, timedelta(minutes=1)))
+        if session.asked > before:
+            found.append(minute)
+    return found
+
+
+def test_a_pod_that_lets_us_wait_is_asked_less_and_less_often(pod: PodView) -> None:
+    assert minutes_asked(Silence(TimeoutError()), pod, 20) == [0, 2, 6, 11, 16]
+
+
+def test_a_pod_that_refuses_at_once_holds_nobody_and_is_asked_as_often(pod: PodView) -> None:
+    assert minutes_asked(Silence(ConnectionRefusedError()), pod, 5) == [0, 1, 2, 3, 4]
+
+
+def test_a_pod_that_answers_after_a_while_is_asked_as_often_as_before(pod: PodView) -> None:
+    session = Silence(TimeoutError())
+    reader = ProgressReader(session)  # type: ignore[arg-type]
+
+    def ask(minute: int) -> int:
+        asyncio.run(reader.poll(pod, NOW + timedelta(minutes=minute), timedelta(minutes=1)))
+        return session.asked
+
+    assert [ask(0), ask(1), ask(2)] == [1, 1, 2]
+    session.error = ConnectionRefusedError()
+    assert [ask(6), ask(7)] == [3, 4]
 
 
 def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:

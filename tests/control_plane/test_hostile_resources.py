@@ -23,7 +23,7 @@ from stage.control_plane import ControlPlane
 from stage.hostile import by_hand, drawn, run_of
 from stage.operator_process import Chart, OperatorProcess
 from stage.simulated import make_run, pods_path, runs_path
-from stage.waiting import until
+from stage.waiting import TookTooLong, until
 
 SEED = 20260131
 CHUNK = 200
@@ -111,7 +111,11 @@ def test_any_resource_is_refused_by_field_or_answered_and_no_other_run_is_hurt(
                 }
                 return names - answered
 
-            until(lambda: not unanswered(), ANSWER_SECONDS, "each run to get a status")
+            try:
+                until(lambda: not unanswered(), ANSWER_SECONDS, "each run to get a status")
+            except TookTooLong:
+                left = {name: specs[int(name.rpartition("-")[2])] for name in unanswered()}
+                pytest.fail(f"no status: {left}\n{operator.log()[-2000:]}")
             for run in api.items(path):
                 assert_answered(run)
                 outcomes[run["status"]["phase"]] += 1
