@@ -1,0 +1,116 @@
+"""The chart gives the operator what it uses, and no more."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from stage.api import Api, JsonObject
+from stage.control_plane import ControlPlane, refused, requests_of
+from stage.operator_process import ACCOUNT, NAMESPACE, USER, Chart
+from stage.simulated import jobs_path, make_run, runs_path
+from stage.waiting import until
+
+pytestmark = pytest.mark.control_plane
+
+Right = tuple[str, str, str]
+"""Verb, API group and resource."""
+USED_ELSEWHERE: dict[Right, str] = {
+    ("delete", "", "pods"): "cluster/test_faults.py: a node that does not come back",
+    ("patch", "coordination.k8s.io", "leases"): "test_scopes.py: a second installation",
+}
+
+
+def rights_of(rules: Iterable[JsonObject]) -> set[Right]:
+    return {
+        (verb, group, resource)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def rights_that_are_given(plane: ControlPlane) -> set[Right]:
+    """Rules of every role that is bound to the operator's account."""
+    given: set[Right] = set()
+    for kind in ("clusterrole", "role"):
+        bindings = json.loads(plane.kubectl("get", f"{kind}bindings", "-A", "-o", "json"))["items"]
+        for binding in bindings:
+            subjects = binding.get("subjects") or []
+            if any((s.get("namespace"), s["name"]) == (NAMESPACE, ACCOUNT) for s in subjects):
+                where = binding["metadata"].get("namespace", "")
+                path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{where}".removesuffix(
+                    "/namespaces/"
+                )
+                role = plane.api().get(f"{path}/{kind}s/{binding['roleRef']['name']}")
+                given |= rights_of(role["rules"])
+    return given
+
+
+def rights_that_are_used(requests: Iterable[JsonObject]) -> set[Right]:
+    used = set()
+    for entry in requests:
+        if about := entry.get("objectRef", {}):
+            part = f"/{about['subresource']}" if "subresource" in about else ""
+            resource = f"{about.get('resource', '')}{part}"
+            used.add((entry["verb"], about.get("apiGroup", ""), resource))
+    return used
+
+
+def wait_phase(api: Api, path: str, *phases: str) -> None:
+    until(lambda: api.get(path).get("status", {}).get("phase") in phases, 60, f"{path}: {phases}")
+
+
+def test_every_right_is_used_and_none_is_missing(plane: ControlPlane, chart: Chart) -> None:
+    plane.make_namespace("rights")
+    api, runs, jobs = plane.api(), runs_path("rights"), jobs_path("rights")
+    before = len(requests_of(plane, USER))
+    with chart.operator("entitled") as operator:
+        api.create(runs, make_run("whole", runs_for="1s"))
+        wait_phase(api, f"{runs}/whole", "Succeeded")
+        # Its Job and pod are taken away twice, so that the same is told twice.
+        api.create(runs, make_run("asleep"))
+        for _ in range(2):
+            wait_phase(api, f"{runs}/asleep", "Starting", "Running")
+            api.patch(f"{runs}/asleep", {"spec": {"suspend": True}})
+            wait_phase(api, f"{runs}/asleep", "Suspended")
+            api.patch(f"{runs}/asleep", {"spec": {"suspend": False}})
+        # A Job that somebody else deletes is asked for once more.
+        api.create(runs, make_run("robbed"))
+        wait_phase(api, f"{runs}/robbed", "Starting", "Running")
+        api.delete(f"{jobs}/{api.get(f'{runs}/robbed')['status']['jobName']}")
+        until(
+            lambda: api.get(f"{runs}/robbed")["status"]["jobName"].endswith("-2"),
+            60,
+            "the next Job of the robbed run",
+        )
+        # A Job that may have no pod: why not is asked of the cluster's events.
+        quota = {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}}
+        plane.make_namespace("rights-full")
+        api.create("/api/v1/namespaces/rights-full/resourcequotas", quota)
+        full = runs_path("rights-full")
+        api.create(full, make_run("outside"))
+        until(
+            lambda: "exceeded quota" in str(api.get(f"{full}/outside").get("status")),
+            60,
+            "the quota to be named",
+        )
+        assert operator.stop() == 0
+    asked = requests_of(plane, USER, after=before)
+    assert refused(asked) == []
+    given = rights_that_are_given(plane)
+    assert given - rights_that_are_used(asked) == USED_ELSEWHERE.keys()
+
+
+def test_no_right_reaches_secrets_containers_or_everything(
+    plane: ControlPlane, chart: Chart
+) -> None:
+    given = rights_that_are_given(plane)
+    assert not [right for right in given if "*" in right]
+    resources = {resource for _, _, resource in given}
+    assert not resources & {"secrets", "pods/exec", "pods/attach", "pods/log", "nodes", "roles"}
+    told = plane.kubectl("auth", "can-i", "--list", f"--as={USER}", "-n", chart.namespace)
+    assert "argustrainingjobs" in told
+    assert "secrets" not in told
+    assert "exec" not in told
