@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from argus_contract.status import Phase
+from argus_operator import life
 from argus_operator.children import Children
 from argus_operator.election import Election
 from argus_operator.errors import ApiUnreachable, api_error
@@ -331,3 +332,25 @@ def test_a_closed_queue_gives_out_nothing_and_waits_for_what_is_in_hand() -> Non
         taking.cancel()
 
     asyncio.run(story())
+
+
+def test_a_replica_that_begins_to_lead_trusts_no_picture_from_before(scene: Any) -> None:
+    """Another one wrote until then, and not all of it may have been told yet."""
+
+    class Claims:
+        async def claim(self) -> None:
+            runs.put(scene.observed.run)
+
+        async def keep(self) -> None:
+            known.append((runs.get(scene.observed.run.key), queue.is_open))
+
+    runs, queue = Runs(), WorkQueue(lambda: 0.0, random.Random(1))
+    known: list[tuple[RunView | None, bool]] = []
+
+    async def story() -> None:
+        election: Any = SimpleNamespace(elected=asyncio.Event(), lease="team/argus-operator")
+        election.elected.set()
+        await life._act(election, cast(Any, Claims()), queue, runs)
+
+    asyncio.run(story())
+    assert known == [(None, True)]
