@@ -65,6 +65,7 @@ class Reconciler:
     async def _look(self, key: Key) -> float | None:
         observed = await self._observer.observe(key)
         if observed is None:
+            self._status.forget(key)
             return None
         decision = decide(observed, self._configuration)
         if decision.actions:

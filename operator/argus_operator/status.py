@@ -44,6 +44,10 @@ class StatusWriter:
         self._slots[run.key] = slot
         return slot - now
 
+    def forget(self, key: Key) -> None:
+        """Forgets the turn of a run that is gone."""
+        self._slots.pop(key, None)
+
     async def write(self, run: RunView, status: ArgusTrainingJobStatus) -> RunView | None:
         """Returns the run with this status; None if there was nothing to write. Raises Conflict."""
         if not differs(run.status, status):

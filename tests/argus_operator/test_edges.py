@@ -339,9 +339,11 @@ def test_progress_waits_for_its_share_of_writes_and_facts_do_not(scene: Any, bui
     assert pause("a", 10) == 0, "nothing to write"
     assert [pause(run, 11) for run in "abc"] == pytest.approx([0, 0.1, 0.2])
     assert pause("c", 12) == pytest.approx(0.2), "it keeps its turn"
+    writer.forget(Key("team", "b"))
+    assert pause("b", 12) == pytest.approx(0.3), "it was gone meanwhile"
     now = 0.1995  # a wake-up comes a moment early
     assert pause("c", 13) == 0
-    assert pause("d", 14) == pytest.approx(0.1005)
+    assert pause("d", 14) == pytest.approx(0.2005)
     # The same phase, for another reason.
     status = scene.says("a", None, failure="no answer").decide().status
     before = scene.observed.run.status
