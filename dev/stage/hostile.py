@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from argus_contract import names
 from argus_contract.crd import spec_schema
 from stage.api import JsonObject
 
@@ -111,16 +110,6 @@ def drawn(seed: int, number: int) -> Iterator[JsonObject]:
             for _ in range(dice.randint(1, 2)):
                 _spoil(dice, spec)
         yield spec
-
-
-def run_of(name: str, spec: JsonObject) -> JsonObject:
-    """Returns the run that a user would send."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": name},
-        "spec": spec,
-    }
 
 
 def _draw(dice: random.Random, node: JsonObject, place: str) -> Any:

@@ -2,7 +2,10 @@
 
 from argus_contract import names
 from cluster.simulation import RUNS_FOR
-from stage.api import JsonObject
+from stage.api import Api, JsonObject
+from stage.waiting import until
+
+PHASE_SECONDS = 60
 
 
 def runs_path(namespace: str) -> str:
@@ -31,9 +34,23 @@ def make_run(
     spec: JsonObject = {"data": data}
     if runs_for:
         spec["podOverrides"] = {"annotations": {RUNS_FOR: runs_for}}
+    return run_of(name, spec)
+
+
+def run_of(name: str, spec: JsonObject) -> JsonObject:
+    """Returns the run that a user would send."""
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": name},
         "spec": spec,
     }
+
+
+def wait_phase(api: Api, path: str, *phases: str) -> None:
+    """Waits until the run at this path is in one of these phases."""
+    until(
+        lambda: api.get(path).get("status", {}).get("phase") in phases,
+        PHASE_SECONDS,
+        f"{path} to be {' or '.join(phases)}",
+    )

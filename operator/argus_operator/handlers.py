@@ -18,7 +18,7 @@ from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
 from argus_operator.stateless import NoDiffBase, NoProgress
 from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
-from argus_operator.views import JobView, Key, PodView, read_job, read_pod, read_run, run_key
+from argus_operator.views import JobView, Key, PodView, key_of_run, read_job, read_pod, read_run
 
 _JOB = ("batch", "v1", "jobs")
 _POD = ("", "v1", "pods")
@@ -87,7 +87,7 @@ def register(
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def run_changed(event: Any, **_: Any) -> None:
         raw = event["object"]
-        key, version = run_key(raw), int(raw["metadata"]["resourceVersion"])
+        key, version = key_of_run(raw), int(raw["metadata"]["resourceVersion"])
         if event["type"] == "DELETED":
             runs.drop(key, version)
             queue.add(key)

@@ -53,14 +53,11 @@ class Reconciler:
 
         Raises errors of `errors.py`; Conflict means that the picture was old.
         """
-        well = False
         try:
-            pause = await self._look(key)
-            well = True
-        finally:
-            if not well:
-                self._runs.forget(key)
-        return pause
+            return await self._look(key)
+        except BaseException:  # a cancelled one as well
+            self._runs.forget(key)
+            raise
 
     async def _look(self, key: Key) -> float | None:
         observed = await self._observer.observe(key)

@@ -221,7 +221,7 @@ def read_run(raw: Raw) -> RunView:
     metadata = raw["metadata"]
     spec, errors = _read_spec(raw.get("spec") or {})
     return RunView(
-        key=run_key(raw),
+        key=key_of_run(raw),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         generation=metadata.get("generation", 1),
@@ -236,7 +236,7 @@ def read_run(raw: Raw) -> RunView:
 
 def read_runs(page: list[Raw], version: int, is_wanted: Callable[[Key, int], bool]) -> ListedRuns:
     """Reads a page of a list; `is_wanted` says of which names and versions the document is."""
-    heads = [(run_key(raw), int(raw["metadata"]["resourceVersion"]), raw) for raw in page]
+    heads = [(key_of_run(raw), int(raw["metadata"]["resourceVersion"]), raw) for raw in page]
     return ListedRuns(
         keys=tuple(key for key, _, _ in heads),
         documents=tuple(read_run(raw) for key, newest, raw in heads if is_wanted(key, newest)),
@@ -244,7 +244,7 @@ def read_runs(page: list[Raw], version: int, is_wanted: Callable[[Key, int], boo
     )
 
 
-def run_key(raw: Raw) -> Key:
+def key_of_run(raw: Raw) -> Key:
     return Key(raw["metadata"]["namespace"], raw["metadata"]["name"])
 
 

@@ -1,7 +1,9 @@
 """The contract keeps its promises: identities stay, documents round-trip, limits hold."""
 
+import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 from argus_contract import layout
 from argus_contract.crd import custom_resource_definition, structural, to_yaml
 from argus_contract.data_spec import ValidationSpec
+from argus_contract.decimals import QUANTITY_PATTERN
 from argus_contract.exit_codes import FATAL, IGNORED, ExitCode
 from argus_contract.names import MAX_TERMINATION_BYTES
 from argus_contract.pod_spec import VOLUME_SOURCES
@@ -520,3 +523,10 @@ def test_a_free_part_of_a_pod_is_bounded(part: dict[str, Any], told: str) -> Non
     with pytest.raises(ValidationError, match=told):
         spec(podOverrides={"volumes": [volume]})
     assert spec(scheduling={"affinity": nested(12)}).scheduling.affinity
+
+
+def test_a_quantity_of_the_charts_values_is_one_of_a_run() -> None:
+    """JSON cannot refer to the contract, so the pattern stands there a second time."""
+    schema = Path(__file__).parents[2] / "charts/argus/values.schema.json"
+    definitions = json.loads(schema.read_text())["definitions"]
+    assert definitions["quantities"]["additionalProperties"]["pattern"] == QUANTITY_PATTERN

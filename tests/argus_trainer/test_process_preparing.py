@@ -23,9 +23,7 @@ from argus_contract.digests import digest_of
 from argus_contract.exit_codes import ExitCode
 from argus_contract.launch import (
     Launch,
-    LaunchCheckpoint,
     LaunchData,
-    LaunchOutput,
     LaunchPlanning,
     LaunchStorage,
 )
@@ -40,8 +38,8 @@ from argus_trainer.process.stop import Stop
 from argus_trainer.process.surroundings import Surroundings
 from argus_trainer.simulate.generate import generate
 from argus_trainer.storage.open import open_store
+from toy import RUN_KEY, toy_launch
 
-RUN_KEY = "0123456789abcdef0123"
 BEGIN = datetime(2025, 12, 1, tzinfo=UTC)
 NOW = BEGIN + timedelta(hours=50)
 MIB = 2**20
@@ -64,22 +62,16 @@ class Bench:
         self.data, self.place = data, place
         self.said: list[str] = []
         self.stop = Stop()
-        self.launch = Launch(
-            namespace="tests",
-            name="toy",
-            run_key=RUN_KEY,
-            data=LaunchData(uri=str(data)),
+        self.launch = toy_launch(
+            str(data),
+            str(place),
             model=ModelSpec(
                 encoder_length=12,
                 prediction_length=4,
                 targets=(TargetSpec(name="cpu_user_pct"), TargetSpec(name="load_average")),
             ),
             training=TrainingSpec(epochs=1),
-            storage=LaunchStorage(),
-            checkpoint=LaunchCheckpoint(
-                uri=str(place / "checkpoints"), every_chunks=2, period_seconds=60
-            ),
-            output=LaunchOutput(uri=str(place / "models")),
+            checkpoint={"every_chunks": 2, "period_seconds": 60},
         )
 
     def plan(self, limit: int | None = None, **validation: Any) -> tuple[int, ProgressReport]:

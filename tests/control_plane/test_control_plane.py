@@ -9,7 +9,7 @@ from cluster.simulation import RUNS_FOR
 from stage.control_plane import ControlPlane, refused, requests_of
 from stage.kubectl import CommandFailed
 from stage.operator_process import USER, Chart
-from stage.simulated import jobs_path, make_run, pods_path, runs_path
+from stage.simulated import jobs_path, make_run, pods_path, runs_path, wait_phase
 from stage.waiting import until
 
 pytestmark = pytest.mark.control_plane
@@ -88,11 +88,7 @@ def test_the_operator_takes_a_run_to_its_end_with_the_rights_of_the_chart(
     before = len(requests_of(plane, USER))
     with chart.operator() as operator:
         api.create(runs, make_run("edge", validation=None, runs_for="1s"))
-        until(
-            lambda: api.get(f"{runs}/edge").get("status", {}).get("phase") == "Succeeded",
-            60,
-            "the run to succeed",
-        )
+        wait_phase(api, f"{runs}/edge", "Succeeded")
         assert operator.stop() == 0
     asked = requests_of(plane, USER, after=before)
     assert {"create", "list", "watch", "patch"} <= {entry["verb"] for entry in asked}

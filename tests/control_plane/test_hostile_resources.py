@@ -20,9 +20,9 @@ from argus_contract.progress import ProgressReport, TrainerPhase
 from argus_contract.status import EndReason
 from stage.api import Api, ApiRefused, JsonObject
 from stage.control_plane import ControlPlane
-from stage.hostile import by_hand, drawn, run_of
+from stage.hostile import by_hand, drawn
 from stage.operator_process import Chart, OperatorProcess
-from stage.simulated import make_run, pods_path, runs_path
+from stage.simulated import make_run, pods_path, run_of, runs_path, wait_phase
 from stage.waiting import TookTooLong, until
 
 SEED = 20260131
@@ -70,11 +70,7 @@ def assert_answered(run: JsonObject) -> None:
 
 def assert_plain_run_succeeds(api: Api, path: str, operator: OperatorProcess) -> None:
     api.create(path, make_run("plain", runs_for="1s"))
-    until(
-        lambda: api.get(f"{path}/plain").get("status", {}).get("phase") == "Succeeded",
-        ANSWER_SECONDS,
-        "the plain run to succeed",
-    )
+    wait_phase(api, f"{path}/plain", "Succeeded")
     assert operator.is_running
     for sign_of_a_bug in ("Traceback", "reconcile failed"):
         assert sign_of_a_bug not in operator.log()

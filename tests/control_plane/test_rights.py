@@ -1,18 +1,18 @@
 """The chart gives the operator what it uses, and no more."""
 
-import json
 from collections.abc import Iterable
 
 import pytest
 
-from stage.api import Api, JsonObject
+from stage.api import JsonObject
 from stage.control_plane import ControlPlane, refused, requests_of
 from stage.operator_process import ACCOUNT, NAMESPACE, USER, Chart
-from stage.simulated import jobs_path, make_run, runs_path
+from stage.simulated import jobs_path, make_run, runs_path, wait_phase
 from stage.waiting import until
 
 pytestmark = pytest.mark.control_plane
 
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 Right = tuple[str, str, str]
 """Verb, API group and resource."""
 USED_ELSEWHERE: dict[Right, str] = {
@@ -34,17 +34,15 @@ def rights_of(rules: Iterable[JsonObject]) -> set[Right]:
 def rights_that_are_given(plane: ControlPlane) -> set[Right]:
     """Rules of every role that is bound to the operator's account."""
     given: set[Right] = set()
-    for kind in ("clusterrole", "role"):
-        bindings = json.loads(plane.kubectl("get", f"{kind}bindings", "-A", "-o", "json"))["items"]
-        for binding in bindings:
+    api = plane.api()
+    for kind in ("clusterrolebindings", "rolebindings"):
+        for binding in api.items(f"{RBAC}/{kind}"):
             subjects = binding.get("subjects") or []
             if any((s.get("namespace"), s["name"]) == (NAMESPACE, ACCOUNT) for s in subjects):
-                where = binding["metadata"].get("namespace", "")
-                path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{where}".removesuffix(
-                    "/namespaces/"
-                )
-                role = plane.api().get(f"{path}/{kind}s/{binding['roleRef']['name']}")
-                given |= rights_of(role["rules"])
+                role, where = binding["roleRef"], binding["metadata"].get("namespace")
+                is_own = role["kind"] == "Role"
+                path = f"{RBAC}/namespaces/{where}/roles" if is_own else f"{RBAC}/clusterroles"
+                given |= rights_of(api.get(f"{path}/{role['name']}")["rules"])
     return given
 
 
@@ -56,10 +54,6 @@ def rights_that_are_used(requests: Iterable[JsonObject]) -> set[Right]:
             resource = f"{about.get('resource', '')}{part}"
             used.add((entry["verb"], about.get("apiGroup", ""), resource))
     return used
-
-
-def wait_phase(api: Api, path: str, *phases: str) -> None:
-    until(lambda: api.get(path).get("status", {}).get("phase") in phases, 60, f"{path}: {phases}")
 
 
 def test_every_right_is_used_and_none_is_missing(plane: ControlPlane, chart: Chart) -> None:

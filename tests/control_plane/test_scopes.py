@@ -12,7 +12,7 @@ import pytest
 
 from stage.control_plane import ControlPlane, refused, requests_of
 from stage.operator_process import ACCOUNT, COMMAND, NAMESPACE, Chart, OperatorProcess
-from stage.simulated import make_run, runs_path
+from stage.simulated import make_run, runs_path, wait_phase
 from stage.waiting import until
 
 pytestmark = pytest.mark.control_plane
@@ -53,12 +53,7 @@ def test_each_scope_needs_no_right_that_the_chart_does_not_give_and_the_second_i
     api = own_plane.api()
     with named.operator("named-1") as first:
         api.create(runs_path("team"), make_run("edge", runs_for="1s"))
-        path = f"{runs_path('team')}/edge"
-        until(
-            lambda: api.get(path).get("status", {}).get("phase") == "Succeeded",
-            60,
-            "the run to succeed",
-        )
+        wait_phase(api, f"{runs_path('team')}/edge", "Succeeded")
         told = end_of(everything, "all-1")
         assert f"is served already, by {NAMED}/{ACCOUNT} (Lease " in told
         assert first.is_running

@@ -4,19 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from argus_contract.launch import (
-    Launch,
-    LaunchCheckpoint,
-    LaunchData,
-    LaunchOutput,
-    LaunchStorage,
-)
+from argus_contract.launch import Launch, LaunchData
 from argus_contract.plan import Plan, Statistics
 from argus_contract.spec import ModelSpec, TargetSpec, TrainingSpec
 from argus_trainer.data.chunk_files import Chunk, chunk_end, chunk_name, write_dataset
@@ -29,6 +24,7 @@ from argus_trainer.data.rules import Rules
 from argus_trainer.data.statistics import make_statistics
 from argus_trainer.data.windows import WindowRules
 from argus_trainer.storage.local import LocalStore
+from toy import toy_launch
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CADENCE = 600
@@ -81,17 +77,7 @@ class Run:
         return WindowRules.of(self.model, self.data, self.training)
 
     def launch(self) -> Launch:
-        return Launch(
-            namespace="default",
-            name="run",
-            run_key="0" * 20,
-            data=self.data,
-            model=self.model,
-            training=self.training,
-            storage=LaunchStorage(),
-            checkpoint=LaunchCheckpoint(uri="unused", every_chunks=5, period_seconds=60),
-            output=LaunchOutput(uri="unused"),
-        )
+        return toy_launch(self.data, "unused", model=self.model, training=self.training)
 
     def make_plan(self) -> Plan:
         plan = make_plan(
@@ -109,7 +95,10 @@ class Run:
     def checkpoints(self) -> LocalStore:
         return LocalStore(self.checkpoints_folder)
 
-    def make_statistics(self) -> Statistics:
+    def make_statistics(self, **options: Any) -> Statistics:
+        """`options` go to the function of the same name; unless they hold one, with the cache of
+        records that it has in a cluster."""
+        kept = RecordCache(self.checkpoints, self.data, self.model, say=self.said.append)
         with Fetcher(self.store, max_bytes=1 << 20) as fetcher:
             return make_statistics(
                 fetcher,
@@ -117,8 +106,8 @@ class Run:
                 self.data,
                 self.model,
                 self.training,
-                cache=RecordCache(self.checkpoints, self.data, self.model, say=self.said.append),
                 check=lambda: None,
+                **{"cache": kept, **options},
             )
 
     def prepare(self) -> "Run":

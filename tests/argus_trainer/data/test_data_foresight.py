@@ -9,11 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from argus_trainer.data import survey
-from argus_trainer.data.fetch import Fetcher
 from argus_trainer.data.memory import MIB
 from argus_trainer.data.record import record_of
 from argus_trainer.data.sample import NothingKept
-from argus_trainer.data.statistics import make_statistics
 from argus_trainer.errors import ConfigurationError
 
 NAMES = tuple(f"srv{number}" for number in range(12))
@@ -21,17 +19,7 @@ NAMES = tuple(f"srv{number}" for number in range(12))
 
 def statistics_within(run: Any, budget: int) -> Any:
     """Makes the statistics of a run whose training has so many bytes."""
-    with Fetcher(run.store, max_bytes=1 << 20) as fetcher:
-        return make_statistics(
-            fetcher,
-            run.plan,
-            run.data,
-            run.model,
-            run.training,
-            cache=NothingKept(),
-            training_budget=budget,
-            check=lambda: None,
-        )
+    return run.make_statistics(cache=NothingKept(), training_budget=budget)
 
 
 @pytest.fixture

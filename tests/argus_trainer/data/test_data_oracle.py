@@ -98,13 +98,16 @@ def stock_batch(run: Any, stock: TimeSeriesDataSet, ids: np.ndarray) -> tuple[An
     return x, y
 
 
+def listed(value: Any) -> list[torch.Tensor]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def assert_equal_to_the_bit(batch: Batch, x: dict[str, Any], y: Any) -> None:
     assert list(batch.x) == list(x)
     for key, ours, theirs in [*((k, batch.x[k], x[k]) for k in x), ("y", batch.y, y)]:
         if key != "y":
             assert isinstance(ours, list) == isinstance(theirs, list), key
-        pairs = [list(v) if isinstance(v, list | tuple) else [v] for v in (ours, theirs)]
-        for our, their in zip(*pairs, strict=True):
+        for our, their in zip(listed(ours), listed(theirs), strict=True):
             assert (our.dtype, our.shape) == (their.dtype, their.shape), key
             assert torch.equal(our, their), key
 
@@ -266,10 +269,6 @@ def windows_of(batches: Iterable[Batch], ids: np.ndarray) -> dict[str, list[torc
         key: [torch.cat(pieces)[at] for pieces in zip(*(part[key] for part in parts), strict=True)]
         for key in parts[0]
     }
-
-
-def listed(value: Any) -> list[torch.Tensor]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def assert_close(ours: dict[str, list[torch.Tensor]], x: dict[str, Any], within: float) -> None:

@@ -6,6 +6,8 @@ are never taken back, and a block without a window takes what its records take. 
 rest, maybe for an hour, would only tell how much more it is.
 """
 
+from collections.abc import Sequence
+
 from argus_contract.plan import Plan
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.memory import Memory
@@ -42,8 +44,9 @@ class Foresight:
             *training_spans(plan, cadence_seconds, rules),
             *validation_spans(plan, cadence_seconds, rules),
         )
-        least, most = (
-            Memory.about(
+
+        def memory(windows: Sequence[int] | None) -> Memory:
+            return Memory.about(
                 plan,
                 inputs,
                 rules,
@@ -52,12 +55,11 @@ class Foresight:
                 servers=servers,
                 windows=windows,
             )
-            for windows in ([0] * len(spans), None)
-        )
-        if self._budget is None or self._budget >= least.least:
+
+        if self._budget is None or self._budget >= memory([0] * len(spans)).least:
             return
         try:
-            most.shares(self._budget)
+            memory(None).shares(self._budget)
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"{error}; {counted(servers, 'server')} in the first {counted(read, 'chunk')} "

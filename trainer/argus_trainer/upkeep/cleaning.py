@@ -9,7 +9,7 @@ from argus_trainer.upkeep.models import Models
 from argus_trainer.upkeep.removal import remove_run
 from argus_trainer.upkeep.reports import RunReport
 from argus_trainer.upkeep.survey import OpenRun, survey, survey_run
-from argus_trainer.upkeep.verdicts import verdict_on
+from argus_trainer.upkeep.verdicts import Verdict, verdict_on
 
 
 class Cleaned(Model):
@@ -52,16 +52,18 @@ def clean(
     """
     unknown = _unknown(models)
 
+    def verdict(run: RunReport) -> Verdict:
+        return verdict_on(run, unknown=unknown, now=now, older_than=older_than)
+
     def judged(run: RunReport) -> Cleaned:
-        verdict = verdict_on(run, unknown=unknown, now=now, older_than=older_than)
-        if models and run.published and verdict.remove:
+        found = verdict(run)
+        if models and run.published and found.remove:
             publication = models.publication_of(run.run_key, verify=True)
-            run = run.model_copy(update={"published": publication})
-            verdict = verdict_on(run, unknown=unknown, now=now, older_than=older_than)
+            found = verdict(run.model_copy(update={"published": publication}))
         return Cleaned(
             run_key=run.run_key,
-            remove=verdict.remove,
-            why=verdict.why,
+            remove=found.remove,
+            why=found.why,
             num_objects=run.num_objects,
             size_bytes=run.size_bytes,
         )
@@ -69,14 +71,15 @@ def clean(
     report = survey(store, open_run, only=only, models=models, verify=False)
     runs: list[Cleaned] = []
     for run in report.runs:
-        cleaned = judged(run)
-        if cleaned.remove and delete:
-            # Minutes may have passed since the survey: a trainer may have started.
-            own = open_run(run.run_key)
-            current = survey_run(own, run.run_key, models=models, verify=False)
-            cleaned = judged(current)
-            if cleaned.remove:
-                remove_run(own, current)
+        if not (delete and verdict(run).remove):
+            runs.append(judged(run))
+            continue
+        # Minutes may have passed since the survey: a trainer may have started.
+        own = open_run(run.run_key)
+        current = survey_run(own, run.run_key, models=models, verify=False)
+        cleaned = judged(current)
+        if cleaned.remove:
+            remove_run(own, current)
         runs.append(cleaned)
     removed = [run for run in runs if run.remove]
     freed, count = sum(r.size_bytes for r in removed), sum(r.num_objects for r in removed)

@@ -106,10 +106,9 @@ class RunReport(Model):
 
     @property
     def final_state(self) -> StateReport | None:
-        """The state that a bundle is made of, where it stands and can be used."""
+        """The state that `final.json` names, if its manifest stands."""
         final = self.final
-        states = (s for s in self.states if final and s.id == final.id and s.fault is None)
-        return next(states, None)
+        return next((state for state in self.states if final and state.id == final.id), None)
 
     @property
     def open_claims(self) -> tuple[Claim, ...]:

@@ -46,10 +46,11 @@ def _of_published(run: RunReport, published: Publication) -> str:
     bundle = published.record.bundle
     if published.damage is None:
         return f"Published as {bundle}: a further attempt finds that and trains nothing."
-    if run.final_state:
+    state = run.final_state
+    if state and state.fault is None:
         return (
             f"Published as {bundle}, which is damaged: a further attempt writes it again from step "
-            f"{run.final_state.id.step} of claim {run.final_state.id.claim}."
+            f"{state.id.step} of claim {state.id.claim}."
         )
     return (
         f"Published as {bundle}, which is damaged, and the state that it was made of is gone: a "
@@ -67,7 +68,7 @@ def _ending_of(run: RunReport) -> str | None:
     if fault := run.fault_of(layout.STATISTICS) or run.fault_of(layout.FINAL):
         return f"{fault.exit_code}: {fault.message}"
     if run.final:
-        state = next((state for state in run.states if state.id == run.final.id), None)
+        state = run.final_state
         if state is None:
             return (
                 f"{int(ExitCode.DATA)}: {layout.FINAL} names {run.final.id.manifest}, which is gone"
