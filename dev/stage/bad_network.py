@@ -42,6 +42,12 @@ class BadNetwork:
     writes: list[str] = field(default_factory=list)
     """Method and path of what was asked for beside reading and Leases, oldest first."""
     address: str = ""
+    _spoilt: list[str] = field(default_factory=list)
+    """What befell all watches that stood at a time, oldest first."""
+
+    def spoil_watches(self, fault: str) -> None:
+        """Lets each watch that stands now be silent from its next event on, or tell of a "500"."""
+        self._spoilt.append(fault)
 
     @contextmanager
     def running(self) -> Iterator["BadNetwork"]:
@@ -129,12 +135,19 @@ class BadNetwork:
     async def _events(self, reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         held = b""
         rest = b""
+        before = len(self._spoilt)
         async for chunk in reply.content.iter_any():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in (line + b"\n" for line in lines):
+                spoilt = self._spoilt[before:]
+                if "500" in spoilt:
+                    yield _error(500, "InternalError")
+                    return
+                if spoilt:
+                    continue
                 fault = self._fault(EVENT_FAULTS)
                 if fault == "410":
-                    yield _gone()
+                    yield _error(410, "Expired")
                 if fault in ("410", "cut"):
                     return
                 if fault == "reordered" and not held:
@@ -155,8 +168,8 @@ def _refusal(status: int) -> web.Response:
     return web.json_response({"apiVersion": "v1", **body}, status=status, headers=headers)
 
 
-def _gone() -> bytes:
-    status = {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired"}
+def _error(code: int, reason: str) -> bytes:
+    status = {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason}
     return json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
 
 

@@ -10,10 +10,15 @@ class TookTooLong(Exception):
     """What was waited for did not come; the message says what it was."""
 
 
-def until(condition: Callable[[], object], timeout: float, what: str) -> None:
-    """Returns once `condition` holds. Raises TookTooLong after `timeout` seconds."""
+def until(
+    condition: Callable[[], object], timeout: float, what: str, pause: float = LOOK_SECONDS
+) -> None:
+    """Returns once `condition` holds, looking again after each `pause`.
+
+    Raises TookTooLong after `timeout` seconds.
+    """
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:
             raise TookTooLong(f"waited {timeout:.0f} s for {what}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(pause)

@@ -40,7 +40,7 @@ from argus_operator.resync import Resync
 from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
 from argus_operator.status import StatusWriter
-from argus_operator.workers import work
+from argus_operator.workers import Slots, work
 
 START_PATIENCE_SECONDS = 60.0
 """How long the CRD and the API server may be missing at start."""
@@ -97,7 +97,11 @@ async def run(
     async with contextlib.AsyncExitStack() as stack:
         cluster = await Cluster.connect(surroundings.kubeconfig)
         stack.push_async_callback(cluster.close)
-        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        # Without a limit, or pods that keep theirs open would keep others from being asked.
+        pods = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=pods, trust_env=False)
+        )
         resync = Resync(
             cluster=cluster,
             runs=runs,
@@ -106,13 +110,14 @@ async def run(
             namespaces=namespaces,
             clock=time.monotonic,
         )
+        slots = Slots()
         reconciler = Reconciler(
             runs=runs,
             observer=Observer(
                 cluster=cluster,
                 runs=runs,
                 children=children,
-                reader=ProgressReader(session),
+                reader=ProgressReader(session, slots.lent),
                 configuration=configuration,
                 clock=_now,
             ),
@@ -142,7 +147,7 @@ async def run(
             scopes=claims,
             queue=queue,
             runs=runs,
-            working=work(queue, reconciler),
+            working=work(queue, reconciler, slots),
             listing=resync.run(),
             watching=_watch(
                 registry=handlers.register(

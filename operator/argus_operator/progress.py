@@ -2,11 +2,14 @@
 
 Trainer pods run code of others, so an answer is taken with care: no redirects, 64 KiB,
 2 seconds, and only what `reports` takes. A trainer that does not answer has
-unknown progress, which is no fault; one that lets us wait is asked less and less often, so that
-many of them (behind a network policy that drops, for example) do not hold the workers of others.
+unknown progress, which is no fault. However slowly one answers, it holds no worker: others work
+meanwhile. One that does not answer in time is asked less and less often, so that many of them
+(behind a network policy that drops, for example) do not hold the connections of others.
 """
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 
@@ -26,8 +29,15 @@ LONGEST_INTERVAL = timedelta(minutes=5)
 class ProgressReader:
     """Reads `/progress` of pods and remembers the newest report of each."""
 
-    def __init__(self, session: aiohttp.ClientSession, port: int = PROGRESS_PORT) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        waiting: Callable[[], AbstractAsyncContextManager[None]],
+        port: int = PROGRESS_PORT,
+    ) -> None:
+        """`waiting` is entered while a pod is asked."""
         self._session = session
+        self._waiting = waiting
         self._port = port
         self._polls: dict[str, Poll] = {}
         self._timeouts: Counter[str] = Counter()
@@ -40,7 +50,8 @@ class ProgressReader:
         # A wake-up that comes a moment early must not skip a whole interval.
         if last and now - last.at < interval * 0.9:
             return
-        report, failure = await self._ask(pod)
+        async with self._waiting():
+            report, failure = await self._ask(pod)
         if report is None and last:
             report = last.report
         self._polls[pod.uid] = Poll(at=now, report=report, failure=failure)

@@ -6,6 +6,8 @@ good. A conflict is no failure: someone wrote meanwhile, look again at once.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -20,15 +22,36 @@ DEADLINE_SECONDS = 60.0
 _log = structlog.get_logger()
 
 
-async def work(queue: WorkQueue, reconciler: Reconciler) -> None:
+class Slots:
+    """Bounds how many work at a time."""
+
+    def __init__(self, number: int = NUM_WORKERS) -> None:
+        self._free = asyncio.Semaphore(number)
+
+    async def take(self) -> None:
+        await self._free.acquire()
+
+    def give_back(self) -> None:
+        self._free.release()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        """Lets others work while the holder of a slot waits for a stranger."""
+        self.give_back()
+        try:
+            yield
+        finally:
+            await self.take()
+
+
+async def work(queue: WorkQueue, reconciler: Reconciler, slots: Slots) -> None:
     """Works until cancelled."""
-    free = asyncio.Semaphore(NUM_WORKERS)
     async with asyncio.TaskGroup() as group:
         while True:
-            await free.acquire()
             key = await queue.take()
+            await slots.take()
             worker = group.create_task(_handle(key, queue, reconciler))
-            worker.add_done_callback(lambda _: free.release())
+            worker.add_done_callback(lambda _: slots.give_back())
 
 
 async def _handle(key: Key, queue: WorkQueue, reconciler: Reconciler) -> None:

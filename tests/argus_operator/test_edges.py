@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -443,7 +444,7 @@ def poll(handler: Handler, pod: PodView) -> Poll:
         port: int = runner.addresses[0][1]
         try:
             async with aiohttp.ClientSession() as session:
-                reader = ProgressReader(session, port)
+                reader = ProgressReader(session, nullcontext, port)
                 await reader.poll(pod, NOW, timedelta(seconds=15))
                 return reader.polls_of((pod,))[pod.uid]
         finally:
@@ -518,7 +519,7 @@ def test_a_pod_is_not_asked_again_before_its_time(pod: PodView, build: Any) -> N
 
     async def story() -> None:
         async with aiohttp.ClientSession() as session:
-            reader = ProgressReader(session, 9)
+            reader = ProgressReader(session, nullcontext, 9)
             for second in (0, 3, 14, 15, 20, 30):
                 before = reader.polls_of((pod,))
                 await reader.poll(pod, NOW + timedelta(seconds=second), timedelta(seconds=15))
@@ -543,7 +544,7 @@ class Silence:
 
 def minutes_asked(session: Silence, pod: PodView, minutes: int) -> list[int]:
     """Returns in which minutes a pod is asked that anybody looks at once a minute."""
-    reader = ProgressReader(session)  # type: ignore[arg-type]
+    reader = ProgressReader(session, nullcontext)  # type: ignore[arg-type]
     found = []
     for minute in range(minutes):
         before = session.asked
@@ -564,7 +565,7 @@ def test_a_pod_that_refuses_at_once_holds_nobody_and_is_asked_as_often(pod: PodV
 
 def test_a_pod_that_answers_after_a_while_is_asked_as_often_as_before(pod: PodView) -> None:
     session = Silence(TimeoutError())
-    reader = ProgressReader(session)  # type: ignore[arg-type]
+    reader = ProgressReader(session, nullcontext)  # type: ignore[arg-type]
 
     def ask(minute: int) -> int:
         asyncio.run(reader.poll(pod, NOW + timedelta(minutes=minute), timedelta(minutes=1)))

@@ -22,7 +22,7 @@ from argus_operator.queue import WorkQueue
 from argus_operator.resync import INTERVAL_SECONDS, RETRY_SECONDS, Resync
 from argus_operator.runs import Runs
 from argus_operator.views import JobView, Key, Listed, ListedRuns, PodView, RunView
-from argus_operator.workers import work
+from argus_operator.workers import Slots, work
 
 A, B = Key("team", "a"), Key("team", "b")
 
@@ -73,7 +73,9 @@ def make_health(queue: WorkQueue, resync: Resync, leader: str | None = "another-
     return Health(queue, resync, Election(lease))
 
 
-async def work_until(reconcile: Any, keys: list[Key], done: asyncio.Event) -> WorkQueue:
+async def work_until(
+    reconcile: Any, keys: list[Key], done: asyncio.Event, slots: Slots | None = None
+) -> WorkQueue:
     queue = make_queue()
     for key in keys:
         queue.add(key)
@@ -84,7 +86,7 @@ async def work_until(reconcile: Any, keys: list[Key], done: asyncio.Event) -> Wo
             return result
 
     reconciler: Any = Reconciler()
-    task = asyncio.create_task(work(queue, reconciler))
+    task = asyncio.create_task(work(queue, reconciler, slots or Slots()))
     async with asyncio.timeout(5):
         await done.wait()
     # Whoever set `done` still has to hand its key back.
@@ -113,6 +115,51 @@ def test_a_run_that_fails_is_tried_later_and_stops_no_other(error: Exception) ->
     queue, seen = asyncio.run(story())
     assert sorted(seen) == [A, B]
     assert (queue.failures(A), queue.failures(B)) == (1, 0)
+
+
+def test_who_waits_for_a_stranger_keeps_nobody_from_working() -> None:
+    async def story() -> list[str]:
+        told: list[str] = []
+        slots, done, answered = Slots(1), asyncio.Event(), asyncio.Event()
+
+        async def reconcile(key: Key) -> None:
+            if key == B:
+                answered.set()
+                told.append("B has worked")
+                return
+            async with slots.lent():
+                await answered.wait()
+            told.append("A has its slot again")
+            done.set()
+
+        await work_until(reconcile, [A, B], done, slots)
+        return told
+
+    assert asyncio.run(story()) == ["B has worked", "A has its slot again"]
+
+
+def test_no_more_work_at_a_time_than_there_are_slots() -> None:
+    async def story() -> int:
+        at_work, most, left = 0, 0, 6
+        done = asyncio.Event()
+        slots = Slots(2)
+
+        async def reconcile(key: Key) -> None:
+            nonlocal at_work, most, left
+            async with slots.lent():
+                await asyncio.sleep(0)
+            at_work += 1
+            most = max(most, at_work)
+            await asyncio.sleep(0)
+            at_work -= 1
+            left -= 1
+            if not left:
+                done.set()
+
+        await work_until(reconcile, [Key("default", f"run-{n}") for n in range(6)], done, slots)
+        return most
+
+    assert asyncio.run(story()) == 2
 
 
 def test_a_conflict_is_no_failure_and_is_looked_at_again_at_once() -> None:

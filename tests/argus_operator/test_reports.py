@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -163,7 +164,7 @@ def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any)
         cluster=cluster,
         runs=Runs(),
         children=children,
-        reader=ProgressReader(None),  # type: ignore[arg-type]
+        reader=ProgressReader(None, nullcontext),  # type: ignore[arg-type]
         configuration=scene.configuration,
         clock=lambda: build.start,
     )

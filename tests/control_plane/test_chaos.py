@@ -183,6 +183,33 @@ def test_an_api_server_behind_a_bad_network(chart, plane, runs, trainers, calm, 
         told(f"bad network, seed {seed}", count, sum(network.met.values()), **network.met)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("silent", marks=pytest.mark.chaos),
+        pytest.param("500", marks=[pytest.mark.chaos, pytest.mark.control_plane]),
+    ],
+)
+def test_watches_that_tell_nothing_more(chart, plane, runs, trainers, calm, told, fault):
+    """The connections stand; nothing of this size waits for the next listing."""
+    names = []
+    with (
+        BadNetwork(plane, SEED, share=0.0).running() as network,
+        chart.operator(server=network.address) as operator,
+    ):
+        kubelet = Kubelet([operator])
+        for when in ("before", "after"):
+            batch = [f"{story}-{when}" for story in STORIES]
+            for name in batch:
+                runs.create(name)
+            runs.wait_end(batch, kubelet, 300)
+            network.spoil_watches(fault)
+            names += batch
+    assert_ended_as_if_calm(runs, names, calm)
+    assert_no_job_was_made_twice(runs, names)
+    told(f"watches {fault}", len(names), 1, restarts=kubelet.restarts)
+
+
 @pytest.mark.parametrize("size", [SMALL, WHOLE])
 def test_a_leader_that_dies_or_freezes_hands_over(plane, chart, runs, trainers, calm, told, size):
     """A frozen one that wakes up later writes nothing more."""
