@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -32,11 +32,10 @@ from argus_operator.views import (
     read_status,
 )
 
-CHUNK = 500
-"""Objects in one page of a list."""
-RUNS_CHUNK = 200
-"""Runs are longer, and a page of them is in memory as a whole."""
+CHUNK = 200
+"""Objects in one page of a list, which is in memory as a whole."""
 TIMEOUT_SECONDS = 20
+Read = TypeVar("Read")
 OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
@@ -107,8 +106,8 @@ class Cluster:
     async def list_pods_of(self, key: Key) -> tuple[PodView, ...]:
         """Reads the pods of one run afresh, past the cache."""
         selector = f"{OWN_CHILDREN},{names.LABEL_RUN_NAME}={key.name}"
-        raw, _ = await self._list(_pods(key.namespace), labelSelector=selector)
-        return tuple(pod for entry in raw if (pod := read_pod(entry)))
+        pods, _ = await self._list(_pods(key.namespace), read_pod, labelSelector=selector)
+        return tuple(filter(None, pods))
 
     async def list_runs(
         self, namespace: str | None, is_wanted: Callable[[Key, int], bool]
@@ -118,26 +117,25 @@ class Cluster:
         `namespace` None: of all namespaces.
         """
         where = f"{_RUNS}/namespaces/{namespace}" if namespace else _RUNS
-        async for page, version in self._pages(f"{where}/{names.PLURAL}", RUNS_CHUNK, {}):
+        async for page, version in self._pages(f"{where}/{names.PLURAL}", {}):
             yield read_runs(page, version, is_wanted)
 
     async def list_jobs(self, namespace: str | None) -> Listed:
         """Returns all our Jobs."""
-        raw, version = await self._list(_jobs(namespace), labelSelector=OWN_CHILDREN)
-        jobs = tuple(job for entry in raw if (job := read_job(entry)))
-        return Listed(kind=JobView, children=jobs, version=version)
+        jobs, version = await self._list(_jobs(namespace), read_job, labelSelector=OWN_CHILDREN)
+        return Listed(kind=JobView, children=tuple(filter(None, jobs)), version=version)
 
     async def list_pods(self, namespace: str | None) -> Listed:
         """Returns all our pods."""
-        raw, version = await self._list(_pods(namespace), labelSelector=OWN_CHILDREN)
-        pods = tuple(pod for entry in raw if (pod := read_pod(entry)))
-        return Listed(kind=PodView, children=pods, version=version)
+        pods, version = await self._list(_pods(namespace), read_pod, labelSelector=OWN_CHILDREN)
+        return Listed(kind=PodView, children=tuple(filter(None, pods)), version=version)
 
     async def list_warnings(self, namespace: str, uid: str) -> list[Raw]:
         """Returns the warning events about one object."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        raw, _ = await self._list(path, fieldSelector=f"regarding.uid={uid},type=Warning")
-        return raw
+        wanted = f"regarding.uid={uid},type=Warning"
+        events, _ = await self._list(path, _as_it_is, fieldSelector=wanted)
+        return events
 
     async def get_workload_of(self, job: JobView) -> Raw | None:
         """Reads Kueue's Workload of a Job; None where there is none, or no Kueue."""
@@ -147,7 +145,7 @@ class Cluster:
                 self._kueue = str(group["preferredVersion"]["groupVersion"])
             path = f"/apis/{self._kueue}/namespaces/{job.key.namespace}/workloads"
             selector = f"{names.KUEUE_JOB_UID_LABEL}={job.uid}"
-            raw, _ = await self._list(path, labelSelector=selector)
+            raw, _ = await self._list(path, _as_it_is, labelSelector=selector)
         except NotFound:
             self._kueue = None
             return None
@@ -272,22 +270,24 @@ class Cluster:
         """Leases are asked for before one is held: no fence, and little patience."""
         return await self._request(method, path, *body, patience=LEASE_SECONDS, **options)
 
-    async def _list(self, path: str, **query: str) -> tuple[list[Any], int]:
-        """Reads a list page by page; returns the objects and the version of the list."""
-        items: list[Any] = []
+    async def _list(
+        self, path: str, read: Callable[[Raw], Read], **query: str
+    ) -> tuple[list[Read], int]:
+        """Reads a list page by page; returns what was read and the version of the list."""
+        found: list[Read] = []
         newest = 0
-        async for page, version in self._pages(path, CHUNK, query):
-            items += page
+        async for page, version in self._pages(path, query):
+            found += map(read, page)
             newest = version
-        return items, newest
+        return found, newest
 
     async def _pages(
-        self, path: str, chunk: int, query: Mapping[str, str]
+        self, path: str, query: Mapping[str, str]
     ) -> AsyncIterator[tuple[list[Any], int]]:
         """Yields the objects of each page of a list, and the version of the list."""
         more = ""
         while True:
-            asked = {**query, "limit": str(chunk), "continue": more}
+            asked = {**query, "limit": str(CHUNK), "continue": more}
             page = await self._request("GET", path, query=asked)
             yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
             more = page["metadata"].get("continue") or ""
@@ -345,6 +345,10 @@ def _parse(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def _as_it_is(raw: Raw) -> Raw:
+    return raw
 
 
 def _path_of_run(key: Key) -> str:

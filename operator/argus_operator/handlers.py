@@ -13,13 +13,16 @@ import kopf
 
 from argus_contract import names
 from argus_operator.children import Children
-from argus_operator.cluster import OWN_CHILDREN
+from argus_operator.cluster import CHUNK, OWN_CHILDREN
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
 from argus_operator.stateless import NoDiffBase, NoProgress
 from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
 from argus_operator.views import JobView, Key, PodView, key_of_run, read_job, read_pod, read_run
 
+IDLE_SECONDS = 0.1
+"""For which kopf keeps a task and the whole last event of an object, in case another comes: its own
+five seconds are memory for thousands of them, when many runs come at once."""
 _JOB = ("batch", "v1", "jobs")
 _POD = ("", "v1", "pods")
 
@@ -32,7 +35,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.peering.standalone = True
     chosen.persistence.diffbase_storage = NoDiffBase()
     chosen.persistence.progress_storage = NoProgress()
-    chosen.watching.chunk_size = 500
+    chosen.queueing.idle_timeout = IDLE_SECONDS
+    chosen.watching.chunk_size = CHUNK
     chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
     chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN
     return chosen

@@ -6,6 +6,7 @@ is replaced by one that lists, looks, and goes on.
 
 import asyncio
 import contextlib
+import gc
 import random
 import time
 import uuid
@@ -39,6 +40,7 @@ from argus_operator.reconcile import Reconciler
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
+from argus_operator.stateless import NoMemories
 from argus_operator.status import StatusWriter
 from argus_operator.workers import Slots, work
 
@@ -137,6 +139,9 @@ async def run(
             stack.push_async_callback(probes.cleanup)
         if not await _unless(stop, _wait_for_cluster(cluster, resync)):
             return
+        # What stands by now stays: looking through all of it again and again holds up every run.
+        gc.collect()
+        gc.freeze()
         _log.info(
             "operator started",
             cluster=configuration.cluster_name,
@@ -157,6 +162,7 @@ async def run(
                     service_account_server=None if surroundings.kubeconfig else cluster.server,
                 ),
                 settings=handlers.settings(),
+                memories=NoMemories(),
                 # kopf's own way to name itself fails for a user id without a name.
                 identity=cast(Any, surroundings.replica),
                 standalone=True,

@@ -29,6 +29,7 @@ from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.reconcile import Reconciler
 from argus_operator.runs import Runs
+from argus_operator.stateless import NoMemories
 from argus_operator.status import StatusWriter, differs, to_apply
 from argus_operator.views import (
     JobEnd,
@@ -603,6 +604,16 @@ def test_kopf_remembers_nothing_of_an_object() -> None:
     progress.touch(body=body, patch=patch, value="now")
     assert (essence, base.fetch(body=body), patch) == ({}, {}, {})
     assert progress.clear(essence=essence) is essence, "a copy is what it is to spare"
+
+
+def test_kopf_keeps_no_memory_of_an_object_beyond_its_event() -> None:
+    async def story() -> tuple[bool, int]:
+        memories = NoMemories()
+        body: Any = {"metadata": {"uid": "a"}}
+        one = await memories.recall(body, noticed_by_listing=True, memobase=kopf.Memo())
+        return one.noticed_by_listing, len(list(memories.iter_all_memories()))
+
+    assert asyncio.run(story()) == (True, 0)
 
 
 def test_a_gone_pod_is_not_live(pod: PodView) -> None:
