@@ -69,12 +69,6 @@ def cpu_seconds(operator: OperatorProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rss_mib(operator: OperatorProcess) -> float:
-    status = Path(f"/proc/{operator.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
 @dataclass
 class Meter:
     """Processor time and requests of an operator in a while."""
@@ -217,7 +211,7 @@ class Bench:
             await asyncio.sleep(REST_SECONDS)
         self.figures |= {
             "growth_slope": crowd / few,
-            "rss_mib": rss_mib(self.operator),
+            "rss_mib": self.operator.rss_mib,
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
         }
@@ -230,11 +224,11 @@ class Bench:
 
     async def foreign(self) -> None:
         self.plane.make_namespace("foreign")
-        before = rss_mib(self.operator)
+        before = self.operator.rss_mib
         pods = (make_foreign_pod(f"pod-{n}") for n in range(FOREIGN))
         await self.load.create(pods_path("foreign"), pods)
         await asyncio.sleep(15)
-        self.figures["foreign_pods_mib"] = rss_mib(self.operator) - before
+        self.figures["foreign_pods_mib"] = self.operator.rss_mib - before
 
     async def polling(self, folder: Path) -> None:
         """The operator is another one by now, which asks for progress."""

@@ -178,6 +178,13 @@ class OperatorProcess:
         return self._process.pid
 
     @property
+    def rss_mib(self) -> float:
+        """Memory that it has now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -17,7 +17,7 @@ from stage import hostile_trainers as hostile
 from stage.api import Api, JsonObject
 from stage.control_plane import ControlPlane
 from stage.hostile_trainers import Answer, Crowd
-from stage.operator_process import Chart, OperatorProcess
+from stage.operator_process import Chart
 from stage.simulated import jobs_path, make_run, pods_path, runs_path, wait_phase
 from stage.talking_trainers import report_at, to_wire
 from stage.waiting import until
@@ -78,12 +78,6 @@ def words_of(pod: JsonObject, step: int = 1000, **lies: Any) -> str:
     return json.dumps({**json.loads(honest), **lies})
 
 
-def rss_mib(operator: OperatorProcess) -> float:
-    with open(f"/proc/{operator.pid}/status") as status:
-        line = next(line for line in status if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
 def decided(run: JsonObject) -> JsonObject:
     """Returns what the operator decides and no trainer has a say in."""
     status = run["status"]
@@ -136,7 +130,7 @@ def test_no_answer_changes_more_than_its_own_runs_progress(
     with asking.operator(namespace) as operator:
         pods = start(api, namespace, everybody)
         honest, canary = address_of(pods["honest"]), "127.255.255.254"
-        before = rss_mib(operator)
+        before = operator.rss_mib
         crowd.answers |= {address_of(pods[name]): answer for name, answer in SILENCE.items()}
         crowd.answers |= {
             address_of(pods[name]): hostile.says(words_of(pods[name], **lies))
@@ -156,7 +150,7 @@ def test_no_answer_changes_more_than_its_own_runs_progress(
         for name in SILENCE:
             address = address_of(pods[name])
             assert crowd.sent[address] < MAX_SENT * crowd.asked[address], name
-        assert rss_mib(operator) - before < MAX_GROWTH_MIB
+        assert operator.rss_mib - before < MAX_GROWTH_MIB
         for name in everybody:
             is_believed = name in ("honest", "late", *BELIEVED)
             phase = PHASES.get(name, "Running" if is_believed else "Starting")
