@@ -112,17 +112,14 @@ class Bench:
     def meter(self) -> Meter:
         return Meter(self.plane, self.operator)
 
-    def phases(self, namespace: str) -> list[str]:
-        runs = self.plane.api().items(runs_path(namespace))
-        return [run.get("status", {}).get("phase", "") for run in runs]
-
     async def until(self, namespace: str, phase: str, count: int) -> None:
-        """Waits until so many runs of a namespace are in this phase."""
+        """Waits until so many runs of a namespace have come to this phase.
 
-        def there() -> bool:
-            return self.phases(namespace).count(phase) >= count
-
-        await asyncio.to_thread(until, there, 900, f"{count} runs to be {phase}")
+        By a watch: listing thousands of runs again and again would be what is measured.
+        """
+        path, only = runs_path(namespace), f"status.phase={phase}"
+        async with self.load.watching(path, by_name, fieldSelector=only) as seen:
+            await seen.until(count, f"runs to be {phase}")
 
     async def latency(self) -> None:
         self.plane.make_namespace("latency")
@@ -178,28 +175,19 @@ class Bench:
 
     async def cpu_of_batch(self, name: str) -> float:
         """Returns processor seconds of a run of a batch that comes to its end."""
-        runs = [make_run(f"{name}-{n}", runs_for="1s") for n in range(BATCH)]
+        self.plane.make_namespace(name)
+        runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
         with self.meter().running() as meter:
-            await self.load.create(runs_path("many"), runs, PER_SECOND * 2)
-            await asyncio.to_thread(
-                until, lambda: self.ended(name) >= BATCH, 300, f"batch {name} to end"
-            )
+            await self.load.create(runs_path(name), runs, PER_SECOND * 2)
+            await self.until(name, "Succeeded", BATCH)
         return meter.cpu / BATCH
-
-    def ended(self, prefix: str) -> int:
-        runs = self.plane.api().items(runs_path("many"))
-        return sum(
-            run["metadata"]["name"].startswith(f"{prefix}-")
-            and run.get("status", {}).get("phase") == "Succeeded"
-            for run in runs
-        )
 
     async def many(self) -> None:
         self.plane.make_namespace("many")
         few = await self.cpu_of_batch("few")
         done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * BATCH)]
         await self.load.create(runs_path("many"), done, 40)
-        await self.until("many", "Succeeded", len(done) + BATCH)
+        await self.until("many", "Succeeded", len(done))
         await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
         await asyncio.to_thread(
             until, lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run"
