@@ -10,6 +10,7 @@ import pytest
 
 from stage.control_plane import ControlPlane
 from stage.operator_process import Chart
+from stage.simulated import runs_path
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,15 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def chart(plane: ControlPlane) -> Chart:
     """Installed for the whole cluster; nothing asks for progress."""
     return Chart.install(plane, progress={"intervalSeconds": 3600})
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """A namespace of the test's own, without runs at its end."""
+    name = f"test-{time.time_ns() % 10**6}"
+    plane.make_namespace(name)
+    yield name
+    plane.api().delete(runs_path(name))
 
 
 @pytest.fixture

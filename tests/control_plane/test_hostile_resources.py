@@ -6,7 +6,6 @@ answer, and go on.
 
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -39,14 +38,6 @@ def deep_documents() -> Iterator[None]:
     sys.setrecursionlimit(30_000)
     yield
     sys.setrecursionlimit(before)
-
-
-@pytest.fixture
-def namespace(plane: ControlPlane) -> Iterator[str]:
-    name = f"hostile-{time.time_ns() % 10**6}"
-    plane.make_namespace(name)
-    yield name
-    plane.api().delete(runs_path(name))
 
 
 def refusal_of(api: Api, path: str, run: JsonObject) -> str | None:

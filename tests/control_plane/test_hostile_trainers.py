@@ -5,7 +5,6 @@ they answer is in `stage.hostile_trainers`.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,14 +83,6 @@ def decided(run: JsonObject) -> JsonObject:
     conditions = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
     del conditions["Progressing"]
     return {**{key: status.get(key) for key in ("pending", "completionTime")}, **conditions}
-
-
-@pytest.fixture
-def namespace(plane: ControlPlane) -> Iterator[str]:
-    name = f"trainers-{time.time_ns() % 10**6}"
-    plane.make_namespace(name)
-    yield name
-    plane.api().delete(runs_path(name))
 
 
 @pytest.fixture
