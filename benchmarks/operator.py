@@ -36,10 +36,9 @@ from benchmarks.operator_load import (
     make_plain_job,
 )
 from benchmarks.report import emit
-from stage.control_plane import ControlPlane, requests_of
+from stage.control_plane import ControlPlane, end_of_record, requests_of
 from stage.operator_process import USER, Chart, OperatorProcess
 from stage.simulated import jobs_path, make_run, pods_path, runs_path
-from stage.waiting import until
 
 SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
@@ -47,7 +46,10 @@ AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20
 NUM_TURNS = 2
 SETTLE_SECONDS = 30
 REST_SECONDS, POLL_SECONDS, BATCH = 60, 120, 200 // (SHARE if SHARE < 4 else 4)
-TRAINERS = f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+LIVE = {
+    "labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}",
+    "fieldSelector": "status.phase=Running",
+}
 LIMITS = {
     "latency_p50_seconds": "<= 0.025",
     "latency_p99_seconds": "<= 0.09",
@@ -82,7 +84,7 @@ class Meter:
 
     @contextmanager
     def running(self) -> Iterator["Meter"]:
-        before, cpu, began = self._asked(), cpu_seconds(self.operator), time.monotonic()
+        before, cpu, began = end_of_record(self.plane), cpu_seconds(self.operator), time.monotonic()
         yield self
         self.seconds = time.monotonic() - began
         self.cpu = cpu_seconds(self.operator) - cpu
@@ -98,9 +100,6 @@ class Meter:
         for kind, count in sorted(self.requests.items(), key=lambda item: -item[1]):
             print(f"  {count / parts:6.2f} {kind} {of_what}", flush=True)
 
-    def _asked(self) -> int:
-        return len(requests_of(self.plane, USER))
-
 
 @dataclass
 class Bench:
@@ -109,8 +108,15 @@ class Bench:
     load: Load
     figures: dict[str, float] = field(default_factory=dict)
 
+    begun: float = field(default_factory=time.monotonic)
+
     def meter(self) -> Meter:
         return Meter(self.plane, self.operator)
+
+    def tell(self, where: str) -> None:
+        """Prints how far the bench is, for whom waits for it."""
+        elapsed = time.monotonic() - self.begun
+        print(f"{elapsed:6.0f} s, operator {self.operator.rss_mib:4.0f} MiB: {where}", flush=True)
 
     async def until(self, namespace: str, phase: str, count: int) -> None:
         """Waits until so many runs of a namespace have come to this phase.
@@ -140,6 +146,7 @@ class Bench:
             "cpu_ms_per_run": 1000 * meter.cpu / len(runs),
         }
         meter.print(len(runs), "a run")
+        self.tell("latency measured")
 
     async def drain(self) -> None:
         jobs, pods, plain = [], [], []
@@ -168,6 +175,7 @@ class Bench:
                 await begun.until(AT_ONCE, "pods")
             plain.append(AT_ONCE / (max(begun.at.values()) - began))
             await self.load.delete_namespaces(ours, theirs)
+            self.tell(f"turn {turn} of the drain measured")
         self.figures |= {
             "drain_per_second": stat.median(jobs),
             "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
@@ -188,10 +196,11 @@ class Bench:
         done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * BATCH)]
         await self.load.create(runs_path("many"), done, 40)
         await self.until("many", "Succeeded", len(done))
+        self.tell(f"{FINISHED - BATCH} more runs have ended")
         await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
-        await asyncio.to_thread(
-            until, lambda: len(self.live_pods()) >= RUNNING, 600, f"{RUNNING} runs to run"
-        )
+        async with self.load.watching(pods_path("many"), by_name, **LIVE) as begun:
+            await begun.until(RUNNING, "pods to run")
+        self.tell(f"{RUNNING} more are running")
         # Starting runs are looked at more often; after a minute they count as silent.
         await asyncio.sleep(90)
         crowd = await self.cpu_of_batch("crowd")
@@ -203,12 +212,10 @@ class Bench:
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
         }
+        self.tell("rest measured")
 
     def live_pods(self) -> list[JsonObject]:
-        running = "status.phase=Running"
-        return self.plane.api().items(
-            pods_path("many"), labelSelector=TRAINERS, fieldSelector=running
-        )
+        return self.plane.api().items(pods_path("many"), **LIVE)
 
     async def foreign(self) -> None:
         self.plane.make_namespace("foreign")
@@ -216,6 +223,7 @@ class Bench:
         pods = (make_foreign_pod(f"pod-{n}") for n in range(FOREIGN))
         await self.load.create(pods_path("foreign"), pods)
         await asyncio.sleep(15)
+        self.tell("foreign pods made")
         self.figures["foreign_pods_mib"] = self.operator.rss_mib - before
 
     async def polling(self, folder: Path) -> None:

@@ -139,13 +139,11 @@ class Load:
     ) -> AsyncIterator[Seen]:
         """Watches a kind; `selectors`: labelSelector, fieldSelector."""
         seen, stands = Seen(name_of), asyncio.Event()
-        task = asyncio.create_task(self._watch(path, selectors, seen, stands))
-        try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._watch(path, selectors, seen, stands))
             await stands.wait()
             yield seen
-        finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(
         self, path: str, selectors: Mapping[str, str], seen: Seen, stands: asyncio.Event
@@ -153,15 +151,18 @@ class Load:
         query = {"watch": "true", "timeoutSeconds": "3600", **selectors}
         url = self._server + path
         headers = {"Accept": _METADATA}
-        async with self._session.get(url, params=query, headers=headers) as response:
-            stands.set()
-            rest = b""
-            async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    if event["type"] in ("ADDED", "MODIFIED"):
-                        seen.take(event["object"]["metadata"])
+        # The API server ends a watch that falls behind; a new one begins with all that there is.
+        while True:
+            async with self._session.get(url, params=query, headers=headers) as response:
+                response.raise_for_status()
+                stands.set()
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        event = json.loads(line)
+                        if event["type"] in ("ADDED", "MODIFIED"):
+                            seen.take(event["object"]["metadata"])
 
 
 def by_name(metadata: JsonObject) -> str:

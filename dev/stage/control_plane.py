@@ -176,11 +176,17 @@ def requests_of(plane: ControlPlane, user: str, after: int = 0) -> list[JsonObje
     """Returns the API server's own record of the requests of a service account.
 
     `user`: for example system:serviceaccount:argus-system:argus-operator.
-    `after`: how many of the oldest are left out: those before a test began, for example.
+    `after`: where in the record to begin, as `end_of_record` told when a test began.
     """
-    lines = plane.places.audit_log.read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
-    return [entry for entry in entries if entry["user"]["username"] == user][after:]
+    with plane.places.audit_log.open("rb") as record:
+        record.seek(after)
+        entries = [json.loads(line) for line in record]
+    return [entry for entry in entries if entry["user"]["username"] == user]
+
+
+def end_of_record(plane: ControlPlane) -> int:
+    """Returns how far, in bytes, the record of `requests_of` reaches now."""
+    return plane.places.audit_log.stat().st_size
 
 
 def refused(requests: Iterable[JsonObject]) -> list[tuple[str, str]]:

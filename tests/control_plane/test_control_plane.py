@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.simulation import RUNS_FOR
-from stage.control_plane import ControlPlane, refused, requests_of
+from stage.control_plane import ControlPlane, end_of_record, refused, requests_of
 from stage.kubectl import CommandFailed
 from stage.operator_process import USER, Chart
 from stage.simulated import jobs_path, make_run, pods_path, runs_path, wait_phase
@@ -85,7 +85,7 @@ def test_the_operator_takes_a_run_to_its_end_with_the_rights_of_the_chart(
     runs = runs_path("team")
     plane.make_namespace("team")
     api = plane.api()
-    before = len(requests_of(plane, USER))
+    before = end_of_record(plane)
     with chart.operator() as operator:
         api.create(runs, make_run("edge", validation=None, runs_for="1s"))
         wait_phase(api, f"{runs}/edge", "Succeeded")

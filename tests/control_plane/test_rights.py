@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from stage.api import JsonObject
-from stage.control_plane import ControlPlane, refused, requests_of
+from stage.control_plane import ControlPlane, end_of_record, refused, requests_of
 from stage.operator_process import ACCOUNT, NAMESPACE, USER, Chart
 from stage.simulated import jobs_path, make_run, runs_path, wait_phase
 from stage.waiting import until
@@ -63,7 +63,7 @@ def test_every_right_is_used_and_none_is_missing(plane: ControlPlane, chart: Cha
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
     for name in ("argus-operator", "argus-scope"):
         api.delete(f"{leases}/{name}")
-    before = len(requests_of(plane, USER))
+    before = end_of_record(plane)
     with chart.operator("entitled") as operator:
         api.create(runs, make_run("whole", runs_for="1s"))
         wait_phase(api, f"{runs}/whole", "Succeeded")
