@@ -8,6 +8,7 @@ must not be lost because its pod was deleted quickly.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -112,6 +113,20 @@ class Children:
         """Forgets the last pictures of a run that is gone or has ended."""
         for uid in self._gone.pop(key, {}):
             del self._gone_in_order[uid]
+
+    def uids(self, namespace: str) -> frozenset[str]:
+        """Returns those of all Jobs and pods of a namespace."""
+        kinds: tuple[Mapping[Key, Mapping[str, object]], ...] = (
+            self._jobs.by_run,
+            self._pods.by_run,
+        )
+        return frozenset(
+            uid
+            for by_run in kinds
+            for key, known in by_run.items()
+            if key.namespace == namespace
+            for uid in known
+        )
 
     def jobs(self, key: Key) -> tuple[JobView, ...]:
         """Returns the Jobs labelled with this run's name: those that plan, then those that train,

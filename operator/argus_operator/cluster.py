@@ -130,12 +130,11 @@ class Cluster:
         pods, version = await self._list(_pods(namespace), read_pod, labelSelector=OWN_CHILDREN)
         return Listed(kind=PodView, children=tuple(filter(None, pods)), version=version)
 
-    async def list_warnings(self, namespace: str, uid: str) -> list[Raw]:
-        """Returns the warning events about one object."""
+    async def list_warnings(self, namespace: str, read: Callable[[Raw], Read | None]) -> list[Read]:
+        """Returns what `read` makes of the warning events of a namespace, without its Nones."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        wanted = f"regarding.uid={uid},type=Warning"
-        events, _ = await self._list(path, _as_it_is, fieldSelector=wanted)
-        return events
+        warnings, _ = await self._list(path, read, fieldSelector="type=Warning")
+        return [warning for warning in warnings if warning is not None]
 
     async def get_workload_of(self, job: JobView) -> Raw | None:
         """Reads Kueue's Workload of a Job; None where there is none, or no Kueue."""

@@ -14,6 +14,7 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
 from argus_operator.errors import Refused, api_error
+from argus_operator.hindrances import Hindrances
 from argus_operator.observed import Observed
 from argus_operator.policies.wake import poll_interval
 from argus_operator.progress import ProgressReader
@@ -24,9 +25,7 @@ from argus_operator.views import (
     JobView,
     Key,
     PodView,
-    Raw,
     RunView,
-    read_time,
     read_workload,
 )
 
@@ -42,6 +41,7 @@ class Observer:
         runs: Runs,
         children: Children,
         reader: ProgressReader,
+        hindrances: Hindrances,
         configuration: Configuration,
         clock: Callable[[], datetime],
     ) -> None:
@@ -49,6 +49,7 @@ class Observer:
         self._runs = runs
         self._children = children
         self._reader = reader
+        self._hindrances = hindrances
         self._configuration = configuration
         self._clock = clock
 
@@ -140,15 +141,7 @@ class Observer:
             return ()
         if observed.now - since < PATIENCE:
             return ()
-        try:
-            events = await self._cluster.list_warnings(job.key.namespace, subject_uid)
-        except Refused:  # no right to read events: the run is followed without them
-            return ()
-        fresh = sorted((e for e in events if _last_time(e) >= since), key=_last_time, reverse=True)
-        return tuple(
-            Hindrance(reason=e.get("reason") or "Unknown", message=e.get("note") or "")
-            for e in fresh
-        )
+        return await self._hindrances.of(job.key.namespace, subject_uid, since)
 
     async def _queued(self, job: JobView | None) -> Hindrance | None:
         """Reads what Kueue says of a Job that it holds back."""
@@ -165,15 +158,3 @@ def _is_told(job: JobView, observed: Observed) -> bool:
     """Says whether it is known how the pod ended by which the Job is complete."""
     ends = [pod.exit for pod in observed.pods if pod.owner_uid == job.uid and pod.exit]
     return job.end is JobEnd.COMPLETE and any(end.code == 0 for end in ends)
-
-
-def _last_time(event: Raw) -> datetime:
-    series = event.get("series") or {}
-    times = (
-        series.get("lastObservedTime"),
-        event.get("deprecatedLastTimestamp"),
-        event.get("eventTime"),
-        event["metadata"].get("creationTimestamp"),
-    )
-    found = [time for text in times if (time := read_time(text))]
-    return max(found)

@@ -31,6 +31,7 @@ from argus_operator.election import Election
 from argus_operator.errors import OperatorError, StartError, WatchFailed
 from argus_operator.events import EventWriter
 from argus_operator.health import Health, serve
+from argus_operator.hindrances import Hindrances
 from argus_operator.lease import Lease, Terms
 from argus_operator.life import live
 from argus_operator.observe import Observer
@@ -120,6 +121,7 @@ async def run(
                 runs=runs,
                 children=children,
                 reader=ProgressReader(session, slots.lent),
+                hindrances=Hindrances(cluster, children, time.monotonic),
                 configuration=configuration,
                 clock=_now,
             ),

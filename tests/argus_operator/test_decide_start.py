@@ -189,6 +189,13 @@ def test_with_many_runs_in_queues_kueue_is_asked_less_often(scene: Any) -> None:
     assert scene.decide().wake_at - scene.now == timedelta(seconds=100)
 
 
+def test_with_many_runs_those_that_wait_are_looked_at_less_often(scene: Any) -> None:
+    scene.job().pod(**wait_for("ContainerCreating"))
+    assert scene.decide().wake_at - scene.observed.now == timedelta(seconds=10)
+    scene.observed = replace(scene.observed, num_active=1000)
+    assert scene.decide().wake_at - scene.observed.now == timedelta(seconds=20)
+
+
 def wait_for(reason: str, message: str = "the original text") -> dict[str, Any]:
     return {"waiting": Hindrance(reason=reason, message=message)}
 

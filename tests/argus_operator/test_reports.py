@@ -17,6 +17,7 @@ from argus_contract.crd import custom_resource_definition
 from argus_contract.status import ConditionType, EndReason, Metric, Phase
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
+from argus_operator.hindrances import Hindrances
 from argus_operator.observe import Observer
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
@@ -165,6 +166,7 @@ def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any)
         runs=Runs(),
         children=children,
         reader=ProgressReader(None, nullcontext),  # type: ignore[arg-type]
+        hindrances=Hindrances(cluster, children, lambda: 0.0),
         configuration=scene.configuration,
         clock=lambda: build.start,
     )

@@ -105,9 +105,6 @@ class World:
     async def list_pods_of(self, key: Any) -> tuple[PodView, ...]:
         return tuple(self.pods.values())
 
-    async def list_warnings(self, namespace: str, uid: str) -> list[Any]:
-        return []
-
     async def prove_job(self, job: Any) -> None:
         # A dry run finds the name taken as well: by a Job whose maker never heard that it was made.
         if job["metadata"]["name"] in self.jobs:
@@ -332,6 +329,9 @@ class Silent:
     async def tell(self, run: Any, news: Any) -> None:
         return None
 
+    async def of(self, namespace: str, uid: str, since: datetime) -> tuple[()]:
+        return ()
+
 
 def run_through(story: Coroutine[None, None, Any]) -> None:
     """Runs a coroutine that has nothing to wait for, without an event loop."""
@@ -387,7 +387,9 @@ class Story(RuleBasedStateMachine):
 
         self.reconciler = Reconciler(
             runs=self.runs,
-            observer=Observer(runs=self.runs, reader=reader, clock=clock, **shared),
+            observer=Observer(
+                runs=self.runs, reader=reader, hindrances=silent, clock=clock, **shared
+            ),
             executor=Executor(clock=clock, **shared),
             status=StatusWriter(world, lambda: 10.0 * self.world.version),
             events=silent,

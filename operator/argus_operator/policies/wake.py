@@ -20,6 +20,8 @@ YOUNG_INTERVAL = timedelta(seconds=5)
 WAITING_INTERVAL = timedelta(seconds=10)
 LONG_WAIT = timedelta(minutes=5)
 LONG_WAITING_INTERVAL = timedelta(seconds=30)
+LOOKS_PER_SECOND = 50
+"""Budget of looks at all runs that wait."""
 PREDECESSOR_INTERVAL = timedelta(seconds=3)
 INVALID_INTERVAL = timedelta(minutes=5)
 """Only another Kubernetes, or another webhook, takes what was refused as wrong."""
@@ -57,4 +59,5 @@ def _pause(observed: Observed, draft: Draft) -> timedelta:
         # Its end comes as an event; only the reason must be asked for.
         return max(WAITING_INTERVAL, timedelta(seconds=observed.num_active / WRITES_PER_SECOND))
     long = pending is not None and observed.now - pending.since > LONG_WAIT
-    return LONG_WAITING_INTERVAL if long else WAITING_INTERVAL
+    crowded = timedelta(seconds=observed.num_active / LOOKS_PER_SECOND)
+    return max(LONG_WAITING_INTERVAL if long else WAITING_INTERVAL, crowded)
