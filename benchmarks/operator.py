@@ -44,6 +44,8 @@ SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
 NUM_TURNS = 2
+FOLLOWED = 20
+"""Runs a second that this control plane takes to their end; more of them would pile up alive."""
 SETTLE_SECONDS = 30
 REST_SECONDS, POLL_SECONDS, BATCH = 60, 120, 200 // (SHARE if SHARE < 4 else 4)
 LIVE = {
@@ -186,7 +188,7 @@ class Bench:
         self.plane.make_namespace(name)
         runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
         with self.meter().running() as meter:
-            await self.load.create(runs_path(name), runs, PER_SECOND * 2)
+            await self.load.create(runs_path(name), runs, FOLLOWED)
             await self.until(name, "Succeeded", BATCH)
         return meter.cpu / BATCH
 
@@ -194,7 +196,7 @@ class Bench:
         self.plane.make_namespace("many")
         few = await self.cpu_of_batch("few")
         done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * BATCH)]
-        await self.load.create(runs_path("many"), done, 40)
+        await self.load.create(runs_path("many"), done, FOLLOWED)
         await self.until("many", "Succeeded", len(done))
         self.tell(f"{FINISHED - BATCH} more runs have ended")
         await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
