@@ -7,7 +7,7 @@
   as a share of those of plain Jobs of the same kind, in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
   nothing happens and nobody is asked for progress. `growth_slope`: processor time of a run when all
-  of these are there, over the same when there are few.
+  of these are there, over the same when there are few; `machine_slope`: that of this process.
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
@@ -183,23 +183,29 @@ class Bench:
             "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
         }
 
-    async def cpu_of_batches(self, name: str) -> float:
-        """Returns processor seconds of a run that comes to its end: the median of batches."""
-        seconds = []
+    async def cpu_of_batches(self, name: str) -> tuple[float, float]:
+        """Returns processor seconds of a run that comes to its end: the medians of batches.
+
+        The operator's, and those of this process, which does the same for each run: where they grow
+        as well, it is the machine that became slower.
+        """
+        seconds, own = [], []
         for number in range(NUM_BATCHES):
             namespace = f"{name}-{number}"
             self.plane.make_namespace(namespace)
             runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
+            began = time.process_time()
             with self.meter().running() as meter:
                 await self.load.create(runs_path(namespace), runs, FOLLOWED)
                 await self.until(namespace, "Succeeded", BATCH)
+                own.append((time.process_time() - began) / BATCH)
             seconds.append(meter.cpu / BATCH)
         self.tell(f"ms a run, {name}: " + " ".join(f"{1000 * s:.1f}" for s in seconds))
-        return stat.median(seconds)
+        return stat.median(seconds), stat.median(own)
 
     async def many(self) -> None:
         self.plane.make_namespace("many")
-        few = await self.cpu_of_batches("few")
+        few, few_own = await self.cpu_of_batches("few")
         done = [
             make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * NUM_BATCHES * BATCH)
         ]
@@ -212,11 +218,12 @@ class Bench:
         self.tell(f"{RUNNING} more are running")
         # Starting runs are looked at more often; after a minute they count as silent.
         await asyncio.sleep(90)
-        crowd = await self.cpu_of_batches("crowd")
+        crowd, crowd_own = await self.cpu_of_batches("crowd")
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
         self.figures |= {
             "growth_slope": crowd / few,
+            "machine_slope": crowd_own / few_own,
             "rss_mib": self.operator.rss_mib,
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
