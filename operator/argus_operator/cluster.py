@@ -40,6 +40,8 @@ OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.CO
 """Label selector of the Jobs and pods that the operator makes."""
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _LEASES = "/apis/coordination.k8s.io/v1"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Asks for an answer without what was just sent."""
 LEASE_SECONDS = 4.0
 """A request about a lease is given up then: the next try may still save the lease."""
 
@@ -214,12 +216,13 @@ class Cluster:
             # With a parameter the client hands the text on as it is.
             content_type="application/apply-patch+yaml; charset=utf-8",
             query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
+            accept=_METADATA,
         )
         # Of the version that was read, so nothing else of it can have changed.
         return replace(
             run,
             resource_version=written["metadata"]["resourceVersion"],
-            status=read_status(written["status"]),
+            status=read_status(status),
         )
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
@@ -300,6 +303,7 @@ class Cluster:
         body: Mapping[str, Any] | bytes | None = None,
         *,
         content_type: str = "application/json",
+        accept: str = "application/json",
         query: Mapping[str, str] | None = None,
         patience: float | None = None,
     ) -> Any:
@@ -313,7 +317,7 @@ class Cluster:
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -88,14 +88,20 @@ def register(
         # kopf takes the server's DNS name; a cluster may have no DNS for the operator.
         return account and replace(account, server=service_account_server)
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    def is_news(event: Any, **_: Any) -> bool:
+        """Keeps kopf from calling a handler for each of our own writes, which come back."""
+        raw = event["object"]
+        version = int(raw["metadata"]["resourceVersion"])
+        return event["type"] == "DELETED" or runs.is_newer(key_of_run(raw), version)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry, when=is_news)
     async def run_changed(event: Any, **_: Any) -> None:
         raw = event["object"]
         key, version = key_of_run(raw), int(raw["metadata"]["resourceVersion"])
         if event["type"] == "DELETED":
             runs.drop(key, version)
             queue.add(key)
-        elif runs.is_newer(key, version) and runs.put(read_run(raw)) is Change.WISH:
+        elif runs.put(read_run(raw)) is Change.WISH:
             look_at(key)
 
     @kopf.on.event(*_JOB, registry=registry)

@@ -4,10 +4,12 @@ Raw JSON of the API server is read here and nowhere else. A Job or a pod is cut 
 what policies ask about, so that the cache of thousands of them stays small.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
@@ -30,6 +32,9 @@ from argus_operator.reports import NoReport, believed, read_report
 
 Raw = Mapping[str, Any]
 """An object as the API server sends it."""
+
+MAX_SPECS, MAX_SHARED = 256, 8192
+"""Specs that are kept whether or not a run has them still, and the longest one, in characters."""
 
 _log = structlog.get_logger()
 
@@ -250,7 +255,8 @@ def key_of_run(raw: Raw) -> Key:
 
 def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
     try:
-        return ArgusTrainingJobSpec.model_validate(raw), ()
+        text = json.dumps(raw)
+        return (_shared_spec if len(text) <= MAX_SHARED else _spec)(text), ()
     except ValidationError as error:
         return None, tuple(
             f"spec.{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
@@ -259,6 +265,14 @@ def _read_spec(raw: Raw) -> tuple[ArgusTrainingJobSpec | None, tuple[str, ...]]:
     except (ArithmeticError, ValueError, RecursionError) as error:
         # What pydantic hands on of a hostile spec: other runs are read in the same list.
         return None, (f"spec: cannot be read: {type(error).__name__}: {error}"[:200],)
+
+
+def _spec(text: str) -> ArgusTrainingJobSpec:
+    return ArgusTrainingJobSpec.model_validate(json.loads(text))
+
+
+_shared_spec = lru_cache(maxsize=MAX_SPECS)(_spec)
+"""Runs of one template share their spec, which is most of what is known of a run."""
 
 
 def read_status(raw: Raw) -> ArgusTrainingJobStatus:

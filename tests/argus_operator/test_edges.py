@@ -382,6 +382,22 @@ def test_a_deadline_does_not_wait_for_the_turn_to_write_progress(scene: Any, bui
     assert 0 < pause <= 40
 
 
+def test_runs_of_one_template_share_their_spec_unless_it_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spec_of(name: str, uri: str) -> Any:
+        metadata = {"name": name, "namespace": "team", "uid": name, "resourceVersion": "1"}
+        metadata["creationTimestamp"] = "2026-01-31T10:00:00Z"
+        return read_run({"metadata": metadata, "spec": {"data": {"uri": uri}}}).spec
+
+    assert spec_of("a", "s3://metrics/edge") is spec_of("b", "s3://metrics/edge")
+    assert spec_of("a", "s3://metrics/edge") != spec_of("b", "s3://metrics/core")
+    monkeypatch.setattr(views, "MAX_SHARED", 10)
+    first, second = (spec_of(name, "s3://metrics/edge") for name in "ab")
+    assert first == second
+    assert first is not second
+
+
 def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
