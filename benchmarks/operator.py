@@ -28,7 +28,6 @@ from pathlib import Path
 
 from argus_contract import names
 from benchmarks.operator_load import (
-    JsonObject,
     Load,
     by_name,
     by_run,
@@ -109,7 +108,6 @@ class Bench:
     operator: OperatorProcess
     load: Load
     figures: dict[str, float] = field(default_factory=dict)
-
     begun: float = field(default_factory=time.monotonic)
 
     def meter(self) -> Meter:
@@ -230,9 +228,6 @@ class Bench:
         }
         self.tell("rest measured")
 
-    def live_pods(self) -> list[JsonObject]:
-        return self.plane.api().items(pods_path("many"), **LIVE)
-
     async def foreign(self) -> None:
         self.plane.make_namespace("foreign")
         before = self.operator.rss_mib
@@ -249,7 +244,7 @@ class Bench:
                 pod["metadata"]["labels"][names.LABEL_RUN_KEY],
                 pod["metadata"]["name"],
             )
-            for pod in self.live_pods()
+            for pod in self.plane.api().items(pods_path("many"), **LIVE)
         }
         known = folder / "trainers.json"
         known.write_text(json.dumps(trainers))

@@ -8,7 +8,6 @@ must not be lost because its pod was deleted quickly.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -45,6 +44,11 @@ class _Kind(Generic[Child]):
         known.pop(child.uid, None)
         if not known:
             self.by_run.pop(child.key, None)
+
+    def uids(self, namespace: str) -> frozenset[str]:
+        return frozenset(
+            uid for key, known in self.by_run.items() if key.namespace == namespace for uid in known
+        )
 
 
 class Children:
@@ -116,17 +120,7 @@ class Children:
 
     def uids(self, namespace: str) -> frozenset[str]:
         """Returns those of all Jobs and pods of a namespace."""
-        kinds: tuple[Mapping[Key, Mapping[str, object]], ...] = (
-            self._jobs.by_run,
-            self._pods.by_run,
-        )
-        return frozenset(
-            uid
-            for by_run in kinds
-            for key, known in by_run.items()
-            if key.namespace == namespace
-            for uid in known
-        )
+        return self._jobs.uids(namespace) | self._pods.uids(namespace)
 
     def jobs(self, key: Key) -> tuple[JobView, ...]:
         """Returns the Jobs labelled with this run's name: those that plan, then those that train,
