@@ -2,7 +2,9 @@
 
 * `latency_p50_seconds`, `latency_p99_seconds`: from a run's creation to its Job, at 10 creations a
   second. The same runs come to their end: `requests_per_run`, counted by the API server (all but
-  Leases), and `cpu_ms_per_run`, of the operator's process.
+  Leases), and `cpu_ms_per_run`, of the operator's process. `cpu_vs_bare`: that over the processor
+  time of `benchmarks.operator_bare`, the least that an operator on kopf can do, right before and
+  right after: how fast the machine is at the time is in both.
 * `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_plain`: pods a second
   as a share of those of plain Jobs of the same kind, in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
@@ -43,6 +45,17 @@ SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
 NUM_TURNS, NUM_BATCHES = 2, 3
+BARE_SECONDS = 20
+BARE = (
+    sys.executable,
+    "-m",
+    "kopf",
+    "run",
+    "--quiet",
+    "-m",
+    "benchmarks.operator_bare",
+    "--all-namespaces",
+)
 FOLLOWED = 20
 """Runs a second that this control plane takes to their end; more of them would pile up alive."""
 SETTLE_SECONDS = 30
@@ -266,12 +279,41 @@ class Bench:
         }
 
 
+async def bare(chart: Chart, load: Load, name: str) -> tuple[float, list[float]]:
+    """Returns the peer's processor seconds a run, and the seconds from each run to its Job."""
+    chart.plane.make_namespace(name)
+    path = {"PYTHONPATH": os.environ["PYTHONPATH"]}
+    with chart.operator(name, command=BARE, environment=path, is_ready=False) as peer:
+        async with load.watching(jobs_path(name), by_run) as seen:
+            # Until it watches: a run that it finds there is none that it makes a Job for.
+            while not seen.at:
+                await load.create(runs_path(name), [make_run(f"first-{time.monotonic_ns()}")])
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(5.0)
+            known, cpu = len(seen.at), cpu_seconds(peer)
+            runs = [make_run(f"run-{n}") for n in range(PER_SECOND * BARE_SECONDS)]
+            sent = await load.create(runs_path(name), runs, PER_SECOND)
+            await seen.until(known + len(runs), "Jobs")
+            cpu = cpu_seconds(peer) - cpu
+    await load.delete_namespaces(name)
+    return cpu / len(runs), [seen.at[run] - at for run, at in sent.items()]
+
+
 async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
     chart = Chart.install(plane, progress={"intervalSeconds": 3600})
     async with Load.on(plane) as load:
+        before, waited_before = await bare(chart, load, "bare-before")
         with chart.operator() as operator:
             bench = Bench(plane, operator, load)
             await bench.latency()
+        after, waited_after = await bare(chart, load, "bare-after")
+        bench.figures |= {
+            "bare_latency_p50_seconds": stat.median(waited_before + waited_after),
+            "bare_cpu_ms_per_run": 500 * (before + after),
+            "cpu_vs_bare": bench.figures["cpu_ms_per_run"] / (500 * (before + after)),
+        }
+        with chart.operator() as operator:
+            bench.operator = operator
             await bench.drain()
             await bench.many()
             await bench.foreign()
