@@ -5,6 +5,7 @@ It stands beside whatever else runs on this machine and is gone at the end.
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,13 @@ from stage.simulated import runs_path
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane.running(tmp_path_factory.mktemp("api") / "state") as plane:
+        yield plane
+
+
+@pytest.fixture
+def own_plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """Nobody else's installation stands here."""
+    with ControlPlane.running(tmp_path / "own") as plane:
         yield plane
 
 

@@ -7,6 +7,11 @@ from stage.kubectl import CommandFailed
 
 pytestmark = pytest.mark.control_plane
 
+CRD = "argustrainingjobs.argus.tachyon.dev"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+CLUSTER_ROLES = f"{RBAC}/clusterroles"
+
 
 def render(plane: ControlPlane, *settings: str) -> str:
     flags = [part for setting in settings for part in ("--set", setting)]
@@ -38,3 +43,52 @@ def test_notes_say_that_nothing_acts_without_a_replica(plane: ControlPlane) -> N
     install = ("helm", "install", "argus", "charts/argus", "--dry-run=client")
     assert "nothing acts" in plane.call(*install, "--set", "replicas=0")
     assert "nothing acts" not in plane.call(*install)
+
+
+def names_of(plane: ControlPlane, kind: str, release: str, namespace: str) -> set[str]:
+    """Cluster-wide objects of this kind that Helm keeps for a release."""
+    owner = {
+        "meta.helm.sh/release-name": release,
+        "meta.helm.sh/release-namespace": namespace,
+    }
+    found = plane.api().items(kind)
+    marked = [(o["metadata"]["name"], o["metadata"].get("annotations", {})) for o in found]
+    return {name for name, marks in marked if owner.items() <= marks.items()}
+
+
+def test_two_installations_stand_in_one_cluster_and_the_first_has_the_definition(
+    own_plane: ControlPlane,
+) -> None:
+    for namespace in ("one", "two", "team-one", "team-two"):
+        own_plane.make_namespace(namespace)
+
+    def install(release: str, namespace: str, served: str, *flags: str) -> None:
+        place = ("--namespace", namespace, "--set-json", f"watchNamespaces={served}")
+        # Nobody acts: which objects stand side by side is all that is asked here.
+        command = ("helm", "install", release, "charts/argus", *place, "--set", "replicas=0")
+        own_plane.call(*command, *flags)
+
+    def cluster_roles(release: str, namespace: str) -> set[str]:
+        return names_of(own_plane, CLUSTER_ROLES, release, namespace)
+
+    install("argus", "one", '["team-one"]')
+    with pytest.raises(CommandFailed) as refusal:
+        install("argus", "two", '["team-two"]')
+    assert f'"{CRD}"' in str(refusal.value)
+    assert "exists and cannot be imported into the current release" in str(refusal.value)
+    install("argus", "two", '["team-two"]', "--set", "crd.install=false")
+    for namespace in ("one", "two"):
+        own = {f"{namespace}:argus-operator-view", f"{namespace}:argus-operator-edit"}
+        assert cluster_roles("argus", namespace) == own
+        path = f"{RBAC}/namespaces/team-{namespace}/rolebindings/argus-operator"
+        assert own_plane.api().get(path)["subjects"][0]["namespace"] == namespace
+    # Its owner goes, and the definition stays with all runs; whoever takes it has it.
+    own_plane.call("helm", "uninstall", "argus", "--namespace", "one")
+    assert cluster_roles("argus", "one") == set()
+    with pytest.raises(CommandFailed, match="cannot be imported into the current release"):
+        install("other", "one", "[]")
+    install("other", "one", "[]", "--take-ownership")
+    assert names_of(own_plane, CRDS, "other", "one") == {CRD}
+    assert "one:other-operator" in cluster_roles("other", "one")
+    own_plane.call("helm", "uninstall", "other", "--namespace", "one")
+    assert own_plane.api().find(f"{CRDS}/{CRD}")

@@ -4,8 +4,6 @@ Who may serve what is decided in `tests/argus_operator/test_leases.py`; here it 
 API server that grants or refuses every request.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ from stage.waiting import until
 pytestmark = pytest.mark.control_plane
 
 NAMED = "argus-named"
-
-
-@pytest.fixture
-def own_plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    """Nobody else's installation stands here."""
-    with ControlPlane.running(tmp_path / "scopes") as plane:
-        yield plane
 
 
 def asked_by(plane: ControlPlane, namespace: str) -> list[Any]:

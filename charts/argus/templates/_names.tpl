@@ -2,6 +2,11 @@
 {{ printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* For objects outside of all namespaces: releases of one name may stand in several. */}}
+{{- define "argus.cluster-name" -}}
+{{ printf "%s:%s" .Release.Namespace (include "argus.name" .) }}
+{{- end }}
+
 {{- define "argus.labels" -}}
 app.kubernetes.io/name: argus
 app.kubernetes.io/instance: {{ .Release.Name }}
