@@ -11,6 +11,8 @@ CRD = "argustrainingjobs.argus.tachyon.dev"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 CLUSTER_ROLES = f"{RBAC}/clusterroles"
+GPU = r"defaults.resourcesPerNode.limits.nvidia\.com/gpu"
+TOLERATION = "defaults.tolerations[0]"
 
 
 def render(plane: ControlPlane, *settings: str) -> str:
@@ -28,12 +30,34 @@ def render(plane: ControlPlane, *settings: str) -> str:
         ("replicas=6", "/replicas': maximum"),
         ("replica=1", "'replica' not allowed"),
         ("defaults.queue=gpus", "defaults.queue gpus needs Kueue: set kueue.enabled=true"),
+        ("defaults.storage=null", "missing property 'storage'"),
+        ("defaults.storage.endpoint=http://a b", "endpoint': 'http://a b' does not match"),
+        ("defaults.nodeSelector.pool=a b", "/nodeSelector/pool': 'a b' does not match"),
+        ("defaults.imagePullSecrets[0].name=My_Registry", "/name': 'My_Registry' does not match"),
+        (f"{GPU}=1k", "/nvidia.com~1gpu': '1k' does not match"),
+        (f"{GPU}=8", "defaults.resourcesPerNode asks for 8 GPUs: a run trains on one, ask for 1"),
+        (
+            f"{GPU}=1,defaults.resourcesPerNode.requests.nvidia\\.com/mig-1g\\.5gb=1",
+            "defaults.resourcesPerNode asks for 2 GPUs",
+        ),
+        (
+            f"{TOLERATION}.effect=NoSchedule",
+            "defaults.tolerations[0] has no key, which needs operator Exists: set one of them",
+        ),
+        (
+            f"{TOLERATION}.operator=Exists,{TOLERATION}.value=a",
+            'defaults.tolerations[0].value: operator Exists takes no value, not "a": remove it',
+        ),
+        (
+            f"{TOLERATION}.key=a,{TOLERATION}.tolerationSeconds=5",
+            "defaults.tolerations[0].tolerationSeconds 5 needs effect NoExecute: set it",
+        ),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_its_name(
     plane: ControlPlane, setting: str, named: str
 ) -> None:
-    render(plane, "planning.resources.limits.memory=2Gi")
+    render(plane, "planning.resources.limits.memory=2Gi", f"{GPU}=1", f"{TOLERATION}.key=a")
     with pytest.raises(CommandFailed) as refusal:
         render(plane, setting)
     assert named in str(refusal.value)

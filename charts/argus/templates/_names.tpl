@@ -64,6 +64,7 @@ app.kubernetes.io/component: operator
 
 {{- /* The operator's configuration file: the model Configuration in configuration.py. */}}
 {{- define "argus.configuration" -}}
+{{- include "argus.check-values" . -}}
 installation:
   namespace: {{ .Release.Namespace }}
   name: {{ include "argus.name" . }}
@@ -90,9 +91,6 @@ defaults:
   nodeSelector: {{ .Values.defaults.nodeSelector | toJson }}
   tolerations: {{ .Values.defaults.tolerations | toJson }}
   {{- with .Values.defaults.queue }}
-  {{- if not $.Values.kueue.enabled }}
-  {{- fail (printf "defaults.queue %s needs Kueue: set kueue.enabled=true, or remove defaults.queue" .) }}
-  {{- end }}
   queue: {{ . | quote }}
   {{- end }}
 trainer: {{ .Values.trainer | toJson }}
