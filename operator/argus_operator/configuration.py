@@ -41,7 +41,7 @@ class Defaults(Model):
 
 
 class TrainerPods(Model):
-    """Added to every trainer pod of this cluster."""
+    """Added to every trainer pod of this cluster, and to the pods that plan."""
 
     extra_volumes: tuple[JsonObject, ...] = ()
     extra_volume_mounts: tuple[JsonObject, ...] = ()
