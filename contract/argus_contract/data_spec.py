@@ -147,11 +147,6 @@ class ColumnSpec(Model):
                 f"column {self.name} is no metric and takes neither factor nor aggregate (of "
                 "labels the last one of a step counts): remove them"
             )
-        if self.name in NO_METRICS and self.aggregate is not Aggregate.MEAN:
-            raise ValueError(
-                f"aggregate of column {self.name} is {self.aggregate}, and it is no metric: remove "
-                "aggregate, of labels the last one counts"
-            )
         return self
 
 

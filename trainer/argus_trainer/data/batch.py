@@ -27,7 +27,7 @@ from argus_trainer.data.buffers import Buffers
 from argus_trainer.data.grid import Block
 from argus_trainer.data.inputs import Inputs
 from argus_trainer.data.servers import Servers
-from argus_trainer.data.step_record import LANE_BYTES, Record
+from argus_trainer.data.step_record import Record
 from argus_trainer.data.windows import SERVER_SHIFT, WindowRules
 
 CPU = torch.device("cpu")
@@ -81,11 +81,6 @@ class Gather:
         self._relative_L = (steps_L / rules.encoder).to(device)
         self._ahead_D = torch.arange(1 - rules.decoder, 1, device=device)
         self._lengths = torch.tensor([rules.encoder, rules.decoder], device=device)
-
-    @property
-    def batch_bytes(self) -> int:
-        """Memory of one batch."""
-        return self._batch_size * self._row_floats * LANE_BYTES
 
     def draft(self) -> "Draft":
         """Returns an empty batch, for windows of blocks."""

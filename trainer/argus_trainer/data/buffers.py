@@ -20,10 +20,6 @@ class Buffers:
         self._num_floats = num_floats
         self._free: list[NDArray[np.float32]] = []
 
-    @property
-    def num_free(self) -> int:
-        return len(self._free)
-
     def take(self) -> Tensor:
         """Returns [num_floats] float32 with any content."""
         try:
