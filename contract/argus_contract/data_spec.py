@@ -100,7 +100,9 @@ class SplitSpec(Model):
     """Share of the time, just before the holdout, that validates after each epoch, in percent.
     Default 20."""
     holdout_percent: Annotated[int, Field(ge=0, le=80)] = 10
-    """Share of the time, the newest, that no training sees, in percent. Default 10."""
+    """Share of the time, the newest, that neither training nor validation sees, in percent.
+    Argus only withholds it, for a test of your own, and evaluates nothing on it; the run's
+    plan.json lists its objects last. 0 withholds nothing. Default 10."""
 
     @model_validator(mode="after")
     def _leaves_training(self) -> "SplitSpec":

@@ -354,7 +354,9 @@ class ArgusTrainingJobSpec(Model):
     validation. Never sooner than a minute after storage.outageToleranceSeconds. A change takes
     effect on the next Job of the run. Default 1800."""
     backoff_limit: Annotated[int, Field(ge=0, le=100)] = 3
-    """Crashes that are retried; preemptions never count. Default 3."""
+    """Crashes that are retried; preemptions never count. Each Job of the run counts anew: the one
+    that plans, the one that trains, and the one that follows a suspension, an unreachable node or
+    a Job that was deleted. A change takes effect on the next Job of the run. Default 3."""
     max_disruptions: Annotated[int, Field(ge=0, le=10_000)] = 50
     """Preemptions, lost nodes and outages of the store that the run lives through; one more fails
     it, and so do five in a row between which nothing could be saved. Default 50."""

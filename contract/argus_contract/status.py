@@ -206,12 +206,14 @@ class Usage(Model):
     """What the run has cost: requested GPUs times wall time."""
 
     gpu_seconds: int
-    """GPUs asked for times the seconds in which pods held them."""
+    """GPUs asked for times trainingSeconds. Pods held them for longer: pulling the image and
+    starting come before the claim."""
     queued_seconds: int
     """Seconds from creation, or the end of a suspension, to the first start of a trainer, but for
     those of planning on a CPU."""
     training_seconds: int
-    """Seconds in which a trainer ran."""
+    """Seconds from the claim of each attempt to its end, or to the last report of one that runs;
+    of one that ended without a claim, from the start of its container."""
     lost_gpu_seconds: Annotated[int, Field(alias="lostGPUSeconds")]
     """Part of gpuSeconds that had to be repeated."""
 
@@ -324,7 +326,7 @@ class Columns(Model):
     val_loss: str | None = None
     """Best validation loss. Example: 0.0831."""
     node: str | None = None
-    """Node of the newest attempt."""
+    """Node of the pod that runs or starts, a planning one too; else that of the newest attempt."""
     gpu_hours: str | None = None
     """Example: 3.5."""
     lost: str | None = None

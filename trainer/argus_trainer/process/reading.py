@@ -82,7 +82,9 @@ ValidationPercent = Annotated[
 ]
 HoldoutPercent = Annotated[
     int,
-    typer.Option(help="Newest share of the time, which nothing sees.", rich_help_panel=PANEL),
+    typer.Option(
+        help="Newest share of the time: withheld, for a test of your own.", rich_help_panel=PANEL
+    ),
 ]
 Cadence = Annotated[
     int,
