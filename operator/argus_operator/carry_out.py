@@ -52,7 +52,7 @@ class Executor:
         try:
             await self._cluster.prove_job(job)
         except Invalid as error:
-            return replace(observed, refusal=_refusal(create, error))
+            return replace(observed, refusal=_refusal(error))
         except (AlreadyExists, Refused):
             # What stands there or is not allowed now may be otherwise when the Job is made.
             return observed
@@ -65,9 +65,7 @@ class Executor:
         except AlreadyExists:
             found = await self._cluster.get_job(run.key, create.name)
             if found is None or found.owner_uid != run.uid:
-                refusal = Refusal(
-                    job_name=create.name, hindrance=_predecessor(create, found), predecessor=True
-                )
+                refusal = Refusal(hindrance=_predecessor(create, found), predecessor=True)
                 return replace(observed, refusal=refusal)
             if found.end:
                 # Made before, by a request whose answer was lost: it is judged by the last words of
@@ -76,15 +74,14 @@ class Executor:
                 raise api_error(409, "Conflict", f"Job {create.name} has ended already") from None
             job = found
         except Refused as error:
-            return replace(observed, refusal=_refusal(create, error))
+            return replace(observed, refusal=_refusal(error))
         self._children.put(job)
         jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
         return replace(observed, now=self._clock(), jobs=(*jobs, job))
 
 
-def _refusal(create: CreateJob, error: Refused) -> Refusal:
+def _refusal(error: Refused) -> Refusal:
     return Refusal(
-        job_name=create.name,
         hindrance=Hindrance(reason="JobRefused", message=error.message),
         invalid=isinstance(error, Invalid),
     )

@@ -1,8 +1,8 @@
 """Tells news as Kubernetes events, seen in `kubectl describe`.
 
 An event's name is derived from what it says, so the same news is one event with a
-count, also after a restart. Events are a courtesy: one that cannot be written is logged
-and forgotten, and never delays a run.
+count, which begins anew after a restart. Events are a courtesy: one that cannot be written
+is logged and forgotten, and never delays a run.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import structlog
 from argus_contract import names
 from argus_operator.cluster import Cluster
 from argus_operator.decision import News
-from argus_operator.errors import AlreadyExists, OperatorError
+from argus_operator.errors import AlreadyExists, NotFound, OperatorError
 from argus_operator.views import RunView
 
 MAX_REMEMBERED = 2048
@@ -35,15 +35,8 @@ class EventWriter:
 
     async def tell(self, run: RunView, news: News) -> None:
         name = _name(run, news)
-        count = self._counts.get(name, 0) + 1
         try:
-            if count == 1:
-                try:
-                    await self._cluster.create_event(run.key.namespace, self._event(run, news))
-                except AlreadyExists:  # told by an operator before this one
-                    count = 2
-            if count > 1:
-                await self._cluster.patch_event(run.key.namespace, name, self._again(count))
+            count = await self._write(run, news, name, self._counts.get(name, 0) + 1)
         except OperatorError as error:
             _log.warning("event not written", run=str(run.key), error=str(error))
             return
@@ -51,6 +44,22 @@ class EventWriter:
         self._counts.move_to_end(name)
         while len(self._counts) > MAX_REMEMBERED:
             self._counts.popitem(last=False)
+
+    async def _write(self, run: RunView, news: News, name: str, count: int) -> int:
+        """Returns the count that the event has now."""
+        namespace = run.key.namespace
+        if count > 1:
+            try:
+                await self._cluster.patch_event(namespace, name, self._again(count))
+            except NotFound:  # the API server keeps an event for an hour
+                count = 1
+        if count == 1:
+            try:
+                await self._cluster.create_event(namespace, self._event(run, news))
+            except AlreadyExists:  # told by an operator before this one
+                count = 2
+                await self._cluster.patch_event(namespace, name, self._again(count))
+        return count
 
     def _event(self, run: RunView, news: News) -> Mapping[str, Any]:
         return {

@@ -6,7 +6,7 @@ another replica. Nothing else is kept: all state is in the API server and the bu
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -14,7 +14,6 @@ import structlog
 from argus_operator.election import Election
 from argus_operator.errors import ScopeTaken
 from argus_operator.queue import WorkQueue
-from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
 
 FINISH_SECONDS = 20.0
@@ -28,19 +27,22 @@ async def live(
     election: Election,
     scopes: Scopes,
     queue: WorkQueue,
-    runs: Runs,
+    begin: Callable[[], None],
     working: Coroutine[Any, Any, None],
     listing: Coroutine[Any, Any, None],
     watching: Coroutine[Any, Any, None],
     stop: asyncio.Event,
 ) -> None:
-    """Returns after `stop` was set. Raises what ended a part, often an Ending."""
+    """Returns after `stop` was set. Raises what ended a part, often an Ending.
+
+    `begin` opens the queue, when this replica is to act.
+    """
     worker = asyncio.create_task(working)
     parts = [
         worker,
         asyncio.create_task(listing),
         asyncio.create_task(election.run()),
-        asyncio.create_task(_act(election, scopes, queue, runs)),
+        asyncio.create_task(_act(election, scopes, begin)),
         asyncio.create_task(_until(stop)),
     ]
     # kopf cancels at its own end every task that was not there when it began.
@@ -59,13 +61,11 @@ async def live(
         part.result()
 
 
-async def _act(election: Election, scopes: Scopes, queue: WorkQueue, runs: Runs) -> None:
+async def _act(election: Election, scopes: Scopes, begin: Callable[[], None]) -> None:
     await election.elected.wait()
     try:
         await scopes.claim()
-        # Another replica wrote until now, and not all of it may have been told yet.
-        runs.forget_all()
-        queue.open()
+        begin()
         _log.info("leading", lease=str(election.lease))
         await scopes.keep()
     except ScopeTaken:

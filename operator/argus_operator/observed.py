@@ -26,7 +26,6 @@ class Poll:
 class Refusal:
     """The API server did not take our Job."""
 
-    job_name: str
     hindrance: Hindrance
     invalid: bool = False
     """True when no Kubernetes of this version could take it: a word of the run is wrong."""

@@ -124,7 +124,7 @@ async def run(
                 runs=runs,
                 children=children,
                 reader=ProgressReader(session, slots.lent),
-                hindrances=Hindrances(cluster, children, time.monotonic),
+                hindrances=Hindrances(cluster, children, slots.lent, time.monotonic),
                 configuration=configuration,
                 clock=_now,
             ),
@@ -157,7 +157,7 @@ async def run(
             election=election,
             scopes=claims,
             queue=queue,
-            runs=runs,
+            begin=resync.begin,
             working=work(queue, reconciler, slots),
             listing=resync.run(),
             watching=_watch(

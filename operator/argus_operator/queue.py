@@ -149,26 +149,28 @@ class WorkQueue:
         self._backlog = Backlog(jitter)
         self._clock = clock
         self._changed = asyncio.Event()
-        self._opened: float | None = None
-        """Since when keys are given out; None: not now."""
-
-    @property
-    def is_open(self) -> bool:
-        return self._opened is not None
+        self.is_open = False
 
     def open(self) -> None:
-        """Gives out keys from now on; those that were added before are due at once."""
-        self._opened = self._clock()
+        """Takes and gives out keys from now on."""
+        self.is_open = True
         self._changed.set()
 
     async def close(self) -> None:
-        """Gives out no more keys; returns when all that were taken are back."""
-        self._opened = None
+        """Takes and gives out no more keys; returns when all that were taken are back."""
+        self.is_open = False
         while self._backlog.is_worked_on():
             self._changed.clear()
             await self._changed.wait()
 
     def add(self, key: Key) -> None:
+        """Makes the key due at once.
+
+        Not while the queue is closed: of months in which a replica stands by nothing must be left
+        for the moment in which it is needed. Who opens it names what there is to do.
+        """
+        if not self.is_open:
+            return
         self._backlog.add(key, self._clock())
         self._changed.set()
 
@@ -176,6 +178,8 @@ class WorkQueue:
         """Makes the key due by then: more news until then is looked at together with this."""
         if seconds <= 0:
             self.add(key)
+            return
+        if not self.is_open:
             return
         self._backlog.add_by(key, self._clock() + seconds)
         self._changed.set()
@@ -189,7 +193,7 @@ class WorkQueue:
         """Waits for a key that is due. The caller must call `done` or `failed`."""
         while (key := self._take()) is None:
             self._changed.clear()
-            next_wake = None if self._opened is None else self._backlog.next_wake()
+            next_wake = self._backlog.next_wake() if self.is_open else None
             pause = None if next_wake is None else max(0.0, next_wake - self._clock())
             try:
                 async with asyncio.timeout(pause):
@@ -201,7 +205,7 @@ class WorkQueue:
         return key
 
     def _take(self) -> Key | None:
-        return None if self._opened is None else self._backlog.take(self._clock())
+        return self._backlog.take(self._clock()) if self.is_open else None
 
     def done(self, key: Key) -> None:
         self._backlog.done(key, self._clock())
@@ -222,7 +226,4 @@ class WorkQueue:
 
     def oldest(self) -> float:
         """Returns for how long the longest waiting key could have been taken, in seconds."""
-        if self._opened is None:
-            return 0.0
-        now = self._clock()
-        return min(self._backlog.oldest(now), now - self._opened)
+        return self._backlog.oldest(self._clock()) if self.is_open else 0.0

@@ -1,6 +1,7 @@
 """Lists everything at start and every 10 minutes: what a watch missed is found.
 
-At start it fills the cache before the first decision. Later it is a check of the
+At start it fills the caches; when this process begins to act it names all runs that have
+something left to do. Later it is a check of the
 watches: news that a list brings, and that no event brought within a grace period, was
 missed; two passes in a row with missed news mean that a watch is dead (see `health`).
 """
@@ -48,15 +49,21 @@ class Resync:
         """When everything was listed last; None: not yet."""
 
     async def fill(self) -> None:
-        """The first pass: everything is news. Raises errors of `errors.py`."""
+        """The first pass: fills the caches. Raises errors of `errors.py`."""
         for namespace in self._namespaces:
             for listed in await self._children_of(namespace):
                 self._children.correct(listed, namespace)
             async for page in self._cluster.list_runs(namespace, self._runs.is_newer):
                 for run in page.documents:
                     self._runs.put(run)
-                self._name(page.keys)
         self.listed_at = self._clock()
+
+    def begin(self) -> None:
+        """Has every run looked at that has something left to do: from now on this process acts."""
+        # Another replica wrote until now, and not all of it may have been told yet.
+        self._runs.forget_all()
+        self._queue.open()
+        self._name(self._runs.keys())
 
     def is_stale(self) -> bool:
         """Says whether two passes in a row could not list: nothing would be found."""

@@ -83,6 +83,10 @@ class Runs:
         known = self._known.get(key)
         return known.document if known else None
 
+    def keys(self) -> tuple[Key, ...]:
+        """Returns all that are known."""
+        return tuple(self._known)
+
     @property
     def num_live(self) -> int:
         """Runs that have not ended."""

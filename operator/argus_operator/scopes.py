@@ -69,7 +69,7 @@ class Scopes:
             if self.left() <= 0:
                 raise LeadershipLost("the Leases of the namespaces could not be renewed")
             if self._serves_all:
-                await self._refuse(await self._others())
+                await self._refuse(await self._others() or ())
 
     async def give_back(self) -> None:
         """After a refusal: what was claimed is not wanted any more."""
@@ -99,9 +99,13 @@ class Scopes:
 
     async def _meet_others(self, *, is_new: bool) -> None:
         """Gives way to whoever is there and alive, if new; else sees them go."""
-        began = self._clock()
+        began: float | None = None
         first: dict[str, LeaseView] = {}
-        while others := await self._others():
+        while (others := await self._others()) is None or others:
+            if others is None:
+                await self._wait(LOOK_SECONDS)
+                continue
+            began = self._clock() if began is None else began
             for other in others:
                 before = first.setdefault(str(other), other)
                 if is_new and other.resource_version != before.resource_version:
@@ -112,12 +116,13 @@ class Scopes:
                 return  # none of them is alive, or none obeys
             await self._wait(LOOK_SECONDS)
 
-    async def _others(self) -> list[LeaseView]:
+    async def _others(self) -> list[LeaseView] | None:
+        """Returns their Leases; None: the API server did not say."""
         try:
             found = await self._cluster.list_leases(SCOPE_LEASE)
         except OperatorError as error:
             _log.warning("leases not listed", error=str(error))
-            return []
+            return None
         return [lease for lease in found if lease.holder not in ("", self._installation)]
 
     async def _refuse(self, others: Sequence[LeaseView]) -> None:

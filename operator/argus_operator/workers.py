@@ -27,21 +27,30 @@ class Slots:
 
     def __init__(self, number: int = NUM_WORKERS) -> None:
         self._free = asyncio.Semaphore(number)
+        self._owed = 0
+        """Slots that were lent, and whose holder ended before it had one again."""
 
     async def take(self) -> None:
         await self._free.acquire()
 
     def give_back(self) -> None:
-        self._free.release()
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._free.release()
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[None]:
-        """Lets others work while the holder of a slot waits for a stranger."""
-        self.give_back()
+        """Lets others work while the holder of a slot waits for something slow."""
+        self._free.release()
         try:
             yield
         finally:
-            await self.take()
+            try:
+                await self.take()
+            except BaseException:  # its time is up: it will give back what it does not have
+                self._owed += 1
+                raise
 
 
 async def work(queue: WorkQueue, reconciler: Reconciler, slots: Slots) -> None:

@@ -1,5 +1,6 @@
 """Limits: deadlines, the budget of disruptions, unreachable nodes, the time to live."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -67,6 +68,22 @@ def test_a_run_that_has_started_once_is_not_asked_for_its_start_again(scene: Any
     scene.spec(preRunningDeadlineSeconds=60).job().running().at(20).store()
     scene.ended(code=75, gone=True).pod("b", node=None)
     assert scene.at(500).decide().status.phase is Phase.PREEMPTED
+
+
+def test_after_a_suspension_a_trainer_must_start_again_in_time(scene: Any) -> None:
+    limit = {"preRunningDeadlineSeconds": 60}
+    scene.spec(**limit).job().running().at(20).store()
+    scene.spec(**limit, suspend=True).no_job().ended(code=75, gone=True).at(30).store()
+    assert scene.at(1000).store().status.phase is Phase.SUSPENDED
+    scene.spec(**limit).job(generation=2).at(2000).store()
+    assert scene.at(2059).store().actions == ()
+    in_time = replace(scene.observed)
+    assert len(scene.at(2060).store().actions) == 1
+    assert scene.no_job().decide().status.reason == "PreRunningDeadlineExceeded"
+    scene.observed = in_time
+    started = in_time.now
+    scene.running("b", owner_uid="job-2", created=started, started=started).store()
+    assert scene.at(10**6).decide().status.phase is Phase.RUNNING
 
 
 def test_a_run_that_is_active_for_too_long_stops_and_its_last_attempt_is_told(
@@ -197,6 +214,18 @@ def test_attempts_before_a_suspension_are_not_in_the_row(scene: Any, build: Any)
     scene.spec().at(58).job().store()
     disrupted(scene, 5).status(attempts=row(build, *[(40, None)] * 5))
     assert scene.decide().actions == ()
+
+
+def test_attempts_of_an_earlier_resource_of_this_name_are_not_in_the_row(
+    scene: Any, build: Any
+) -> None:
+    """They are in the bucket's ledger, and the first report of the new one tells them."""
+    scene.at(500)
+    disrupted(scene, 5).status(attempts=row(build, *[(40, None)] * 5))
+    scene.run(created=second(build, 51))
+    assert scene.store().actions == ()
+    scene.run(created=second(build, 9))
+    assert len(scene.store().actions) == 1
 
 
 # --- unreachable nodes --------------------------------------------------------------------

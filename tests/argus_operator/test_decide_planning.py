@@ -112,7 +112,7 @@ def test_with_off_the_trainer_plans_and_nobody_is_said_to_have_judged(scene: Any
 
 def test_no_planning_is_made_of_a_spec_that_no_trainer_can_be_made_of(planned: Any) -> None:
     hindrance = Hindrance(reason="JobRefused", message="unknown field affinity.x")
-    refusal = Refusal(job_name="edge-1", hindrance=hindrance, invalid=True)
+    refusal = Refusal(hindrance=hindrance, invalid=True)
     planned.observed = replace(planned.observed, refusal=refusal)
     decision = planned.decide()
     assert decision.actions == ()
@@ -306,7 +306,7 @@ def test_a_trainer_that_is_refused_for_an_hour_needs_no_second_planning(
     planned.store()
     complete(planned, words(GOOD)).store()
     full = Hindrance(reason="JobRefused", message="exceeded quota: team")
-    planned.observed = replace(planned.observed, refusal=Refusal(job_name="edge-1", hindrance=full))
+    planned.observed = replace(planned.observed, refusal=Refusal(hindrance=full))
     assert planned.at(4000).store().status.pending.source is PendingSource.QUOTA
     # Meanwhile somebody tidied up.
     planned.observed = replace(planned.observed, refusal=None, jobs=(), pods=())

@@ -238,6 +238,17 @@ def test_why_a_pod_waits_stands_on_the_resource_in_the_original_words(
     assert [news.reason for news in decision.news if news.warning] == [reason]
 
 
+def test_of_an_image_that_cannot_be_pulled_the_newest_error_is_told(scene: Any) -> None:
+    scene.job().pod(**wait_for("ErrImagePull", "i/o timeout")).store()
+    scene.pod(**wait_for("ImagePullBackOff", "Back-off pulling image")).at(500).store()
+    scene.pod(**wait_for("ErrImagePull", "not found")).at(600)
+    assert scene.store().status.pending.message == "not found"
+    scene.pod(**wait_for("ImagePullBackOff", "Back-off pulling image")).at(700)
+    status = scene.store().status
+    assert (status.reason, status.pending.message) == ("ErrImagePull", "not found")
+    assert (scene.observed.now - status.pending.since).total_seconds() == 600
+
+
 def test_an_image_that_cannot_be_pulled_keeps_its_first_text_and_time(scene: Any) -> None:
     scene.job().pod(**wait_for("ErrImagePull", "no such host")).store()
     scene.at(500).pod(**wait_for("ImagePullBackOff", "Back-off pulling image"))
@@ -252,7 +263,9 @@ def test_an_image_that_cannot_be_pulled_keeps_its_first_text_and_time(scene: Any
     ("message", "source"),
     [
         ("pods is forbidden: exceeded quota: team", PendingSource.QUOTA),
+        ("failed quota: team: must specify limits.cpu", PendingSource.QUOTA),
         ("violates PodSecurity restricted", PendingSource.POD),
+        ('pods "quota-study-1" is forbidden: violates PodSecurity', PendingSource.POD),
     ],
 )
 def test_pods_that_the_api_server_refuses_are_explained(
@@ -265,7 +278,7 @@ def test_pods_that_the_api_server_refuses_are_explained(
 
 def test_a_job_that_the_api_server_refuses_is_told_and_tried_again(scene: Any) -> None:
     hindrance = Hindrance(reason="JobRefused", message="exceeded quota: jobs")
-    refusal = Refusal(job_name="x", hindrance=hindrance)
+    refusal = Refusal(hindrance=hindrance)
     object.__setattr__(scene.observed, "refusal", refusal)
     decision = scene.decide()
     assert decision.actions == ()
@@ -279,7 +292,7 @@ def test_a_job_that_is_wrong_in_itself_is_not_accepted_in_the_servers_words(
 ) -> None:
     text = 'Job.batch "x" is invalid: spec.template.spec.affinity: Required value'
     hindrance = Hindrance(reason="JobRefused", message=text)
-    refusal = Refusal(job_name="x", hindrance=hindrance, invalid=True)
+    refusal = Refusal(hindrance=hindrance, invalid=True)
     object.__setattr__(scene.observed, "refusal", refusal)
     decision = scene.decide()
     assert conditions(decision)[ConditionType.ACCEPTED] == "False"
@@ -293,7 +306,7 @@ def test_a_job_that_is_wrong_in_itself_is_not_accepted_in_the_servers_words(
 
 def test_a_dying_predecessor_is_waited_for(scene: Any) -> None:
     hindrance = Hindrance(reason="WaitingForPredecessor", message="is being deleted")
-    refusal = Refusal(job_name="x", hindrance=hindrance, predecessor=True)
+    refusal = Refusal(hindrance=hindrance, predecessor=True)
     object.__setattr__(scene.observed, "refusal", refusal)
     decision = scene.decide()
     assert decision.status.phase is Phase.PENDING

@@ -24,7 +24,9 @@ from argus_operator import handlers, views
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
+from argus_operator.decision import News
 from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
+from argus_operator.events import EventWriter
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.reconcile import Reconciler
@@ -380,6 +382,48 @@ def test_a_deadline_does_not_wait_for_the_turn_to_write_progress(scene: Any, bui
     pause = asyncio.run(reconciler.reconcile(build.key))
     assert pause == (wake_at - scene.observed.now).total_seconds()
     assert 0 < pause <= 40
+
+
+def test_news_that_comes_again_is_one_event_for_as_long_as_that_stands(scene: Any) -> None:
+    stands: dict[str, Any] = {}
+    made: list[str] = []
+
+    class ApiServer:
+        async def create_event(self, namespace: str, event: Any) -> None:
+            name = event["metadata"]["name"]
+            if name in stands:
+                raise api_error(409, "AlreadyExists", "it exists")
+            stands[name] = event
+            made.append(name)
+
+        async def patch_event(self, namespace: str, name: str, patch: Any) -> None:
+            if name not in stands:
+                raise api_error(404, "NotFound", "there is none")
+            stands[name] |= patch
+
+    def count() -> int:
+        (event,) = stands.values()
+        number: int = event.get("series", {}).get("count", 1)
+        return number
+
+    server: Any = ApiServer()
+    news = News(reason="Unschedulable", message="no GPU", warning=True)
+
+    async def story() -> list[int]:
+        counts = []
+        writer = EventWriter(server, lambda: NOW, "operator-1")
+        for _ in range(3):
+            await writer.tell(scene.observed.run, news)
+            counts.append(count())
+        stands.clear()  # an hour later
+        for _ in range(2):
+            await writer.tell(scene.observed.run, news)
+            counts.append(count())
+        await EventWriter(server, lambda: NOW, "operator-2").tell(scene.observed.run, news)
+        return [*counts, count()]
+
+    assert asyncio.run(story()) == [1, 2, 3, 1, 2, 2]
+    assert len(made) == 2
 
 
 def test_runs_of_one_template_share_their_spec_unless_it_is_long(

@@ -1,7 +1,8 @@
 """The words of a cluster's events cost the API server a bounded part of its time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,12 @@ class Events:
         self.raw: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.error: Exception | None = None
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        self.waiting += 1
+        yield
 
     async def list_warnings(self, namespace: str, read: Callable[[Any], Any]) -> list[Any]:
         self.asked.append(namespace)
@@ -72,7 +79,7 @@ def hindrances(events: Events) -> Hindrances:
         children.put(job(name))
     children.put(job("far", "other"))
     cluster: Any = events
-    return Hindrances(cluster, children, lambda: events.now)
+    return Hindrances(cluster, children, events.lent, lambda: events.now)
 
 
 def told(hindrances: Hindrances, name: str, namespace: str = "team", since: float = 0) -> list[str]:
@@ -120,18 +127,34 @@ def test_a_list_that_took_long_is_good_for_longer(events: Events, hindrances: Hi
     assert len(events.asked) == 2
 
 
-def test_a_list_that_failed_fails_for_all_who_wait_and_for_nobody_later(
+def test_where_a_list_fails_the_last_one_counts(events: Events, hindrances: Hindrances) -> None:
+    events.error = ApiUnreachable("no answer")
+    assert told(hindrances, "a") == []
+    events.now, events.error, events.raw = 11.0, None, [warning("a", 1)]
+    assert told(hindrances, "a") == ["quota"]
+    events.now, events.error = 22.0, api_error(429, "TooManyRequests", "later")
+    told(hindrances, "far", "other")
+    assert told(hindrances, "a") == ["quota"]
+    events.now, events.error, events.raw = 33.0, None, []
+    assert told(hindrances, "a") == []
+
+
+def test_a_bug_is_told_to_who_waits_and_to_nobody_later(
     events: Events, hindrances: Hindrances
 ) -> None:
-    async def both() -> list[Any]:
-        asking = [hindrances.of("team", f"uid-{name}", START) for name in "ab"]
-        return await asyncio.gather(*asking, return_exceptions=True)
-
-    events.error = ApiUnreachable("no answer")
-    assert asyncio.run(both()) == [events.error] * 2
-    assert len(events.asked) == 1
+    events.error = KeyError("regarding")
+    with pytest.raises(KeyError):
+        told(hindrances, "a")
     events.error, events.raw = None, [warning("a", 1)]
     assert told(hindrances, "a") == ["quota"]
+
+
+def test_who_waits_for_a_list_lets_others_work_and_who_has_one_goes_on(
+    events: Events, hindrances: Hindrances
+) -> None:
+    told(hindrances, "a")
+    told(hindrances, "b")
+    assert events.waiting == 1
 
 
 def test_one_who_gives_up_does_not_take_the_list_from_the_others(
@@ -171,3 +194,9 @@ def test_an_event_counts_from_when_it_was_last_seen() -> None:
         assert found is not None
         assert found.at == START + timedelta(seconds=seconds)
     assert read_warning({**warning("a", 1), "regarding": None}, ours) is None
+
+
+@pytest.mark.parametrize("text", ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "never"])
+def test_an_event_of_a_time_that_is_none_is_left_out(text: str) -> None:
+    raw = warning("a", 1, deprecatedLastTimestamp=text)
+    assert read_warning(raw, frozenset({"uid-a"})) is None

@@ -412,6 +412,26 @@ def test_another_replica_of_the_same_installation_serves_on_without_waiting() ->
     assert live(story) == (0.0, scopes.REFUSAL_SECONDS)
 
 
+def test_one_that_cannot_list_the_others_does_not_take_them_for_gone() -> None:
+    async def story(server: Server) -> str:
+        serving = await serve(make_scopes(server, "one/argus-operator", "a"))
+        listing, failures = server.list_leases, iter(range(3))
+
+        async def list_leases(name: str) -> list[LeaseView]:
+            if next(failures, None) is not None:
+                raise ApiUnreachable("no answer")
+            return await listing(name)
+
+        server.list_leases = list_leases  # type: ignore[method-assign]
+        refusal = await is_refused(make_scopes(server, "two/argus-operator"))
+        assert server.refusals == []
+        assert not serving.done()
+        await end_of(serving)
+        return refusal
+
+    assert "served already, by one/argus-operator" in live(story)
+
+
 def test_who_came_while_the_first_was_away_for_a_moment_is_sent_off() -> None:
     async def story(server: Server) -> str:
         first = make_scopes(server, "one/argus-operator")

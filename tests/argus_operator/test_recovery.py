@@ -162,6 +162,37 @@ def test_no_more_work_at_a_time_than_there_are_slots() -> None:
     assert asyncio.run(story()) == 2
 
 
+def test_who_ends_before_it_has_its_slot_again_leaves_no_more_slots_than_there_were() -> None:
+    async def story() -> int:
+        slots, answered = Slots(1), asyncio.Event()
+
+        async def ends_early() -> None:
+            await slots.take()
+            try:
+                async with slots.lent():
+                    await answered.wait()
+            finally:
+                slots.give_back()
+
+        early = asyncio.create_task(ends_early())
+        await asyncio.sleep(0)
+        await slots.take()
+        answered.set()
+        await asyncio.sleep(0)
+        early.cancel()
+        await asyncio.gather(early, return_exceptions=True)
+        slots.give_back()
+        at_work = [asyncio.create_task(slots.take()) for _ in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        number = sum(task.done() for task in at_work)
+        for task in at_work:
+            task.cancel()
+        return number
+
+    assert asyncio.run(story()) == 1
+
+
 def test_a_conflict_is_no_failure_and_is_looked_at_again_at_once() -> None:
     async def story() -> tuple[WorkQueue, int]:
         looks = 0
@@ -181,12 +212,15 @@ def test_a_conflict_is_no_failure_and_is_looked_at_again_at_once() -> None:
     assert queue.failures(A) == 0
 
 
-def test_a_start_fills_the_cache_and_names_every_run(scene: Any) -> None:
-    listing, queue, children = Listing(), make_queue(), Children()
+def test_a_replica_that_begins_to_act_names_every_run(scene: Any) -> None:
+    listing, queue, children = Listing(), WorkQueue(lambda: 0.0, random.Random(1)), Children()
     listing.runs = [replace(scene.observed.run, key=key) for key in (A, B)]
     listing.jobs = list(scene.job().observed.jobs)
-    asyncio.run(make_resync(listing, queue, children).fill())
+    resync = make_resync(listing, queue, children)
+    asyncio.run(resync.fill())
     assert children.jobs(Key("team", "edge")) == scene.observed.jobs
+    assert not queue.is_open
+    resync.begin()
     assert {asyncio.run(queue.take()), asyncio.run(queue.take())} == {A, B}
 
 
@@ -265,8 +299,10 @@ def test_a_replica_that_stands_by_has_no_untaken_work_and_is_ready() -> None:
     assert well
     assert says.startswith("standing by; another-pod leads")
     assert make_health(queue, resync, leader=None).ready()[0] is False, "nobody leads"
-    queue.open()  # elected: what is due counts from now on
+    queue.open()  # elected
     assert health.live() == (True, "alive")
+    now *= 2
+    assert health.live() == (True, "alive"), "what it heard while it stood by does not wait"
 
 
 def test_a_leader_is_ready_once_it_gives_out_work_and_not_while_it_stops() -> None:
@@ -359,12 +395,13 @@ def test_probes_are_answered_over_http_and_a_blocked_loop_answers_none() -> None
 def test_a_closed_queue_gives_out_nothing_and_waits_for_what_is_in_hand() -> None:
     async def story() -> None:
         queue = WorkQueue(lambda: 0.0, random.Random(1))
-        queue.add(A)
+        queue.add(B)
         taking = asyncio.create_task(queue.take())
         await asyncio.sleep(0)
         assert not taking.done(), "not open yet"
         queue.open()
-        assert await taking == A
+        queue.add(A)
+        assert await taking == A, "what was added before is forgotten"
         queue.add(B)
         closing = asyncio.create_task(queue.close())
         taking = asyncio.create_task(queue.take())
@@ -392,12 +429,13 @@ def test_a_replica_that_begins_to_lead_trusts_no_picture_from_before(scene: Any)
             known.append((runs.get(scene.observed.run.key), queue.is_open))
 
     runs, queue = Runs(), WorkQueue(lambda: 0.0, random.Random(1))
+    resync = make_resync(Listing(), queue, Children(), runs)
     known: list[tuple[RunView | None, bool]] = []
 
     async def story() -> None:
         election: Any = SimpleNamespace(elected=asyncio.Event(), lease="team/argus-operator")
         election.elected.set()
-        await life._act(election, cast(Any, Claims()), queue, runs)
+        await life._act(election, cast(Any, Claims()), resync.begin)
 
     asyncio.run(story())
     assert known == [(None, True)]

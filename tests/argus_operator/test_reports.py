@@ -166,7 +166,7 @@ def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any)
         runs=Runs(),
         children=children,
         reader=ProgressReader(None, nullcontext),  # type: ignore[arg-type]
-        hindrances=Hindrances(cluster, children, lambda: 0.0),
+        hindrances=Hindrances(cluster, children, nullcontext, lambda: 0.0),
         configuration=scene.configuration,
         clock=lambda: build.start,
     )

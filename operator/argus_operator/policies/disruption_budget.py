@@ -39,9 +39,13 @@ def limit(observed: Observed, draft: Draft) -> Draft:
 
 
 def _is_fruitless(observed: Observed, draft: Draft) -> bool:
-    """Says whether the newest attempts since the run last stood still left no durable step."""
-    resumed = resumed_at(observed)
-    attempts = [a for a in draft.status.attempts if resumed is None or a.start > resumed]
+    """Says whether the newest attempts since the run last stood still left no durable step.
+
+    Those of an earlier resource of the same name are in the bucket's ledger, but they say nothing
+    of this one: it may save more often, or run elsewhere.
+    """
+    since = resumed_at(observed) or observed.run.created
+    attempts = [attempt for attempt in draft.status.attempts if attempt.start > since]
     streak = [attempt for attempt in attempts if attempt.end_reason][-MAX_FRUITLESS:]
     if len(streak) < MAX_FRUITLESS or any(a.end_reason not in DISRUPTIVE for a in streak):
         return False

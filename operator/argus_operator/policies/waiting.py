@@ -14,16 +14,19 @@ from argus_operator.policies.validation import VALIDATING
 from argus_operator.views import Hindrance, PodView
 
 INVALID_IMAGE_NAME = "InvalidImageName"
+_BACK_OFF = "ImagePullBackOff"
 _IMAGE = frozenset(
     {
         "ErrImagePull",
-        "ImagePullBackOff",
+        _BACK_OFF,
         "ErrImageNeverPull",
         "ImageInspectError",
         "RegistryUnavailable",
         "SignatureValidationFailed",
     }
 )
+_QUOTA = ("exceeded quota", "failed quota", "insufficient quota", "for quota:")
+"""In what the API server's admission by ResourceQuota says; a name has no blanks."""
 ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "Unknown"})
 
 
@@ -49,11 +52,10 @@ def explain(observed: Observed, draft: Draft) -> Draft:
     source, hindrance = found
     before = observed.run.status.pending
     if before and before.source is source:
-        # Back-off and error take turns; the text that came first is the telling one.
-        if source is PendingSource.IMAGE and observed.run.status.reason in _IMAGE:
-            hindrance = Hindrance(
-                reason=observed.run.status.reason or hindrance.reason, message=before.message
-            )
+        # Back-off and error take turns; the error's is the telling text.
+        reason = observed.run.status.reason
+        if hindrance.reason == _BACK_OFF and reason and reason in _IMAGE - {_BACK_OFF}:
+            hindrance = Hindrance(reason=reason, message=before.message)
         since = before.since
     else:
         since = observed.now
@@ -104,5 +106,5 @@ def _reading(observed: Observed, pod: PodView) -> Hindrance:
 
 
 def _refusal(hindrance: Hindrance) -> tuple[PendingSource, Hindrance]:
-    quota = "quota" in hindrance.message.lower()
-    return (PendingSource.QUOTA if quota else PendingSource.POD), hindrance
+    is_quota = any(words in hindrance.message.lower() for words in _QUOTA)
+    return (PendingSource.QUOTA if is_quota else PendingSource.POD), hindrance
