@@ -311,7 +311,8 @@ class ArgusTrainingJobSpec(Model):
     """One training run: stream the data, train, checkpoint, publish a model bundle."""
 
     run_token: Annotated[str, StringConstraints(max_length=253)] = ""
-    """Part of the run's identity: change it to train the same spec again. Default ""."""
+    """Part of the run's identity: made again with another one, the same spec is trained again.
+    Default ""."""
     suspend: bool = False
     """True stops the run: its Job is removed, the trainer saves and leaves, and the run stays in
     phase Suspended. False lets it go on from its last state, in a new Job made from the spec as

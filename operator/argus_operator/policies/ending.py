@@ -50,7 +50,7 @@ def _succeed(observed: Observed, draft: Draft) -> Draft:
             Phase.SUCCEEDED,
             ALREADY_PUBLISHED,
             f"This very run had already published {where}; nothing was trained. "
-            "Change spec.runToken to train again.",
+            "To train again, make the ArgusTrainingJob again with another spec.runToken.",
         )
     return draft.saying(Phase.SUCCEEDED, PUBLISHED, f"The model is published at {where}.")
 
