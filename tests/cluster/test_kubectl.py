@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LONG = {"epochs": 12}
 NARROW = ["NAME", "PHASE", "PROGRESS", "ETA", "VAL-LOSS", "RESUMED", "DISRUPTED", "AGE"]
 WIDE = [*NARROW, *["QUEUE", "NODE", "GPU-H", "LOST", "CKPT-AGE", "MODEL", "REASON"]]
-AGE = r"\d+[smhd]"
+AGE = r"(\d+[smhd]){1,2}"
+"""As kubectl writes a duration: 45s, 2m10s, 12m, 3h5m."""
 
 
 def names(namespace: str, *arguments: str) -> list[str]:
