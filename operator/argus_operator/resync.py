@@ -1,9 +1,9 @@
 """Lists everything at start and every 10 minutes: what a watch missed is found.
 
 At start it fills the caches; when this process begins to act it names all runs that have
-something left to do. Later it is a check of the
-watches: news that a list brings, and that no event brought within a grace period, was
-missed; two passes in a row with missed news mean that a watch is dead (see `health`).
+something left to do. Later it is a check of the watches: news that a list brings, and that
+no event brought within a grace period, was missed; two passes in a row with missed news mean
+that a watch is dead (see `health`).
 """
 
 import asyncio
