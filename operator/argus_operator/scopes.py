@@ -52,7 +52,7 @@ class Scopes:
         return min(lease.left() for lease in self._leases)
 
     async def claim(self) -> None:
-        """Takes all, or raises ScopeTaken."""
+        """Takes all, or raises ScopeTaken or LeadershipLost."""
         new = [lease for lease in self._leases if await self._take(lease)]
         if self._serves_all:
             await self._meet_others(is_new=bool(new))
@@ -66,10 +66,9 @@ class Scopes:
         """Renews for ever. Raises ScopeTaken or LeadershipLost."""
         while True:
             await self._wait(LOOK_SECONDS)
-            if self.left() <= 0:
-                raise LeadershipLost("the Leases of the namespaces could not be renewed")
+            self._check_held()
             if self._serves_all:
-                await self._refuse(await self._others() or ())
+                await self._refuse(await self._others())
 
     async def give_back(self) -> None:
         """After a refusal: what was claimed is not wanted any more."""
@@ -99,13 +98,10 @@ class Scopes:
 
     async def _meet_others(self, *, is_new: bool) -> None:
         """Gives way to whoever is there and alive, if new; else sees them go."""
-        began: float | None = None
+        others = await self._others()
+        began = self._clock()
         first: dict[str, LeaseView] = {}
-        while (others := await self._others()) is None or others:
-            if others is None:
-                await self._wait(LOOK_SECONDS)
-                continue
-            began = self._clock() if began is None else began
+        while others:
             for other in others:
                 before = first.setdefault(str(other), other)
                 if is_new and other.resource_version != before.resource_version:
@@ -115,15 +111,24 @@ class Scopes:
             if self._clock() - began > TERMS.duration:
                 return  # none of them is alive, or none obeys
             await self._wait(LOOK_SECONDS)
+            others = await self._others()
 
-    async def _others(self) -> list[LeaseView] | None:
-        """Returns their Leases; None: the API server did not say."""
-        try:
-            found = await self._cluster.list_leases(SCOPE_LEASE)
-        except OperatorError as error:
-            _log.warning("leases not listed", error=str(error))
-            return None
-        return [lease for lease in found if lease.holder not in ("", self._installation)]
+    async def _others(self) -> list[LeaseView]:
+        """Returns their Leases, as soon as the API server tells them."""
+        while True:
+            try:
+                found = await self._cluster.list_leases(SCOPE_LEASE)
+            except OperatorError as error:
+                # Not an empty list: whoever is there would be overlooked.
+                _log.warning("leases not listed", error=str(error))
+            else:
+                return [lease for lease in found if lease.holder not in ("", self._installation)]
+            self._check_held()
+            await self._wait(LOOK_SECONDS)
+
+    def _check_held(self) -> None:
+        if self.left() <= 0:
+            raise LeadershipLost("the Leases of the namespaces could not be renewed")
 
     async def _refuse(self, others: Sequence[LeaseView]) -> None:
         own = self._leases[0]

@@ -288,7 +288,7 @@ def test_a_run_told_to_fail_on_an_existing_bundle_names_that_reason(scene: Any, 
         phase=TrainerPhase.ENDED,
         already_published=True,
         end_reason=EndReason.CONFIGURATION,
-        message="s3://bucket/models/x is there: change spec.runToken",
+        message="s3://bucket/models/x is there: start a new run with another runToken",
     )
     scene.job().ended(code=78, report=last).job_ended(JobEnd.FAILED, "PodFailurePolicy")
     status = scene.decide().status

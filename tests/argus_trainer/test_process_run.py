@@ -147,14 +147,16 @@ def test_a_run_that_is_stopped_and_killed_publishes_the_model_of_one_that_was_no
     assert second.returncode == ExitCode.OK
     assert "torch: False" in second.stdout
     assert "Already published" in second.stdout
-    assert "To train again, change spec.runToken" in second.stdout
+    assert "To train again, start a new run with another runToken" in second.stdout
     record = Path(launch.output.uri) / "published" / "00000001.json"
     whole = record.read_bytes()
     record.write_bytes(b"torn")
     lost = _argus_run(launch)
     record.write_bytes(whole)
     assert lost.returncode == ExitCode.DATA
-    assert "restore that record or the state, or change spec.runToken" in lost.stdout
+    assert (
+        "restore that record or the state, or start a new run with another runToken" in lost.stdout
+    )
     refused = _argus_run(
         launch.model_copy(
             update={

@@ -50,7 +50,7 @@ def find_bundle(
             raise DataError(
                 f"{run_store.uri}/{layout.FINAL} says that this run came to its end, its state is "
                 f"gone, and no readable record in {output.uri}/{layout.PUBLISHED} names it: "
-                "restore that record or the state, or change spec.runToken to train again"
+                "restore that record or the state, or start a new run with another runToken"
             )
         return Found.NOTHING
     if launch.output.existing_bundle_policy is not ExistingBundlePolicy.FAIL and (
@@ -59,7 +59,7 @@ def find_bundle(
         if not final_state_stands(run_store):
             raise DataError(
                 f"{damage}; the state that it was made of was removed after publication: restore "
-                "the bundle from a copy, or change spec.runToken to train again"
+                "the bundle from a copy, or start a new run with another runToken"
             )
         surroundings.say(f"[RUN] {damage}; it is written again from {layout.FINAL}")
         return Found.DAMAGED
@@ -75,12 +75,12 @@ def find_bundle(
     report.ledger(attempts, claims.disruptions(launch.gpus))
     if launch.output.existing_bundle_policy is ExistingBundlePolicy.FAIL:
         raise ConfigurationError(
-            f"AlreadyPublished: this very run published {output.uri}/{record.bundle}; change "
-            "spec.runToken to train again, or use output.existingBundlePolicy Reuse"
+            f"AlreadyPublished: this very run published {output.uri}/{record.bundle}; start "
+            "a new run with another runToken, or use output.existingBundlePolicy Reuse"
         )
     surroundings.say(
         f"[RUN] Already published: {output.uri}/{record.bundle}. To train again, "
-        + surroundings.wording("change spec.runToken")
+        + surroundings.wording("start a new run with another runToken")
     )
     return Found.WHOLE
 

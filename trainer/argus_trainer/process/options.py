@@ -65,7 +65,6 @@ _IN_TEXT = (
         "resourcesPerNode": "--gpus",
         "checkpoint.resumePolicy": "--resume-policy",
         "storage.singleWriter true": "--single-writer",
-        "change spec.runToken": "use --fresh",
         "another runToken": "--fresh",
     }
 )

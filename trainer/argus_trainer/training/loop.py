@@ -123,8 +123,8 @@ class Training:
         if own.keys() != groups["model"].keys():
             different = sorted(own.keys() ^ groups["model"].keys())
             raise DataError(
-                f"checkpoint: weights do not fit the network, first {different[0]}: change "
-                "spec.runToken to train anew"
+                f"checkpoint: weights do not fit the network, first {different[0]}: start "
+                "a new run with another runToken"
             )
         with torch.no_grad():
             for name, tensor in own.items():
@@ -219,7 +219,7 @@ class Training:
             raise DataError(
                 f"epoch {self._state.epoch + 1} step {self._state.step_of_epoch + 1}: the next "
                 "batch holds other windows than when the checkpoint was written: data or image "
-                "changed under the run; change spec.runToken to train anew"
+                "changed under the run; start a new run with another runToken"
             )
 
     def _step(self, batch: Batch) -> float:

@@ -127,14 +127,14 @@ def read_state(numbers: dict[str, object]) -> TrainingState:
     if found != FORMAT:
         raise DataError(
             f"checkpoint: state has format {found!r} and this trainer reads {FORMAT}: go on with "
-            "the image that wrote it, or change spec.runToken to train anew"
+            "the image that wrote it, or start a new run with another runToken"
         )
     try:
         return TrainingState.model_validate(numbers)
     except ValidationError as error:
         raise DataError(
             f"checkpoint: state cannot be read: {problems_of(error)}: go on with the image that "
-            "wrote it, or change spec.runToken to train anew"
+            "wrote it, or start a new run with another runToken"
         ) from error
 
 
