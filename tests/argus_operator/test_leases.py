@@ -472,9 +472,12 @@ def test_a_lease_that_only_pretends_to_serve_cannot_stop_who_is_there() -> None:
     live(story)
 
 
-def test_an_installation_that_cannot_renew_its_place_stops_in_time() -> None:
+@pytest.mark.parametrize("namespaces", [("a",), ()], ids=["of one namespace", "of all"])
+def test_an_installation_that_cannot_renew_its_place_stops_in_time(
+    namespaces: tuple[str, ...],
+) -> None:
     async def story(server: Server) -> float:
-        claims = make_scopes(server, "one/argus-operator", "a")
+        claims = make_scopes(server, "one/argus-operator", *namespaces)
         serving = await serve(claims)
         await asyncio.sleep(60)
         last = server.writes[-1][0]
