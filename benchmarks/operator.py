@@ -105,7 +105,7 @@ class Meter:
         # The API server writes its record a moment after its answer.
         time.sleep(1.0)
         for entry in requests_of(self.plane, USER, after=before):
-            about = entry.get("objectRef", {})
+            about = entry["objectRef"]
             if about.get("resource") != "leases":
                 kind = f"{entry['verb']} {about.get('resource', '')}{about.get('subresource', '')}"
                 self.requests[kind] = self.requests.get(kind, 0) + 1

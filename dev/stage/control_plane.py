@@ -177,10 +177,11 @@ def requests_of(plane: ControlPlane, user: str, after: int = 0) -> list[JsonObje
 
     `user`: for example system:serviceaccount:argus-system:argus-operator.
     `after`: where in the record to begin, as `end_of_record` told when a test began.
+    What asks for no object (such as which API groups there are) has an empty `objectRef`.
     """
     with plane.places.audit_log.open("rb") as record:
         record.seek(after)
-        entries = [json.loads(line) for line in record]
+        entries = [{"objectRef": {}} | json.loads(line) for line in record]
     return [entry for entry in entries if entry["user"]["username"] == user]
 
 

@@ -144,6 +144,6 @@ def test_kueues_workloads_are_listed_and_no_more_was_asked_of_anything(
     plane: ControlPlane, operator: OperatorProcess
 ) -> None:
     asked = requests_of(plane, USER)
-    of_kueue = {e["verb"] for e in asked if e.get("objectRef", {}).get("resource") == "workloads"}
+    of_kueue = {e["verb"] for e in asked if e["objectRef"].get("resource") == "workloads"}
     assert of_kueue == {"list"}
     assert refused(asked) == []

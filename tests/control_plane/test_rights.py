@@ -49,7 +49,7 @@ def rights_that_are_given(plane: ControlPlane) -> set[Right]:
 def rights_that_are_used(requests: Iterable[JsonObject]) -> set[Right]:
     used = set()
     for entry in requests:
-        if about := entry.get("objectRef", {}):
+        if about := entry["objectRef"]:
             part = f"/{about['subresource']}" if "subresource" in about else ""
             resource = f"{about.get('resource', '')}{part}"
             used.add((entry["verb"], about.get("apiGroup", ""), resource))
