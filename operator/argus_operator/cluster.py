@@ -226,7 +226,8 @@ class Cluster:
         )
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
-        await self._request("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event)
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        await self._request("POST", path, event, accept=_METADATA)
 
     async def patch_event(self, namespace: str, name: str, patch: Mapping[str, Any]) -> None:
         await self._request(
@@ -313,16 +314,18 @@ class Cluster:
                 patience = min(patience, self._may_write_for())
                 if patience <= 0:
                     raise NotLeading(f"{method} {path} was not sent: the lease is not held")
-        serialized = await self._api.param_serialize(
+        method, url, headers, *_ = await self._api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
             header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._api.call_api(*serialized, _request_timeout=patience)
+            # Given here, the body is taken as it is: the client does not look for its models in it.
+            response = await self._api.call_api(
+                method, url, headers, body, _request_timeout=patience
+            )
             text = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
