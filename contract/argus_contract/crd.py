@@ -24,21 +24,21 @@ WAY_OUT = (
 )
 
 FROZEN_FIELDS = (
-    ("runToken",),
-    ("image",),
-    ("imagePullPolicy",),
-    ("imagePullSecrets",),
-    ("data",),
-    ("model",),
-    ("training",),
-    ("podOverrides",),
-    ("storage",),
-    ("checkpoint", "uri"),
-    ("checkpoint", "everyChunks"),
-    ("checkpoint", "keepLast"),
-    ("checkpoint", "resumePolicy"),
-    ("output",),
-    ("terminationGracePeriodSeconds",),
+    "runToken",
+    "image",
+    "imagePullPolicy",
+    "imagePullSecrets",
+    "data",
+    "model",
+    "training",
+    "podOverrides",
+    "storage",
+    "checkpoint.uri",
+    "checkpoint.everyChunks",
+    "checkpoint.keepLast",
+    "checkpoint.resumePolicy",
+    "output",
+    "terminationGracePeriodSeconds",
 )
 """Fields that may not change. `backoffLimit`, `progressDeadlineSeconds` and
 `checkpoint.periodSeconds` may: they take effect on the next Job of the run; limits and times that
@@ -253,12 +253,22 @@ def spec_schema() -> Schema:
     raw = ArgusTrainingJobSpec.model_json_schema(by_alias=True)
     schema = structural(raw, raw.get("$defs", {}))
     for path, rules in {**SPEC_RULES, **POD_RULES}.items():
-        node = schema
-        for field in path.split("."):
-            node = node["properties"][field]
-        node["x-kubernetes-validations"] = [
-            {"rule": rule, "message": message} for rule, message in rules
-        ]
+        _add_rules(schema, path, [{"rule": rule, "message": message} for rule, message in rules])
+    for path in FROZEN_FIELDS:
+        _freeze(schema, path)
+    _add_rules(schema, "", [_raised_rule(field) for field in RAISED_FIELDS])
+    return schema
+
+
+def _add_rules(schema: Schema, path: str, rules: list[Schema]) -> None:
+    """Adds CEL rules to a node."""
+    _node(schema, path).setdefault("x-kubernetes-validations", []).extend(rules)
+
+
+def _node(schema: Schema, path: str) -> Schema:
+    """Returns the node at this path of `schema`; an empty one is `schema` itself."""
+    for field in filter(None, path.split(".")):
+        schema = schema["properties"][field]
     return schema
 
 
@@ -279,23 +289,19 @@ def _without_defaults(schema: Schema) -> Schema:
     return result
 
 
-def _frozen_rule(path: tuple[str, ...]) -> Schema:
-    """Returns the transition rule that keeps one field as it was, absent fields included."""
-    old, new = "oldSelf.spec", "self.spec"
-    guards: list[str] = []
-    for part in path[:-1]:
-        old, new = f"{old}.{part}", f"{new}.{part}"
-        guards.append(f"(has({old}) && has({new}))")
-    rule = " && ".join([*guards, _unchanged(old, new, path[-1])])
-    return {"rule": rule, "message": f"spec.{'.'.join(path)} cannot be changed: {WAY_OUT}"}
+def _freeze(schema: Schema, path: str) -> None:
+    """Adds the transition rules that keep one field as it was, or absent as it was.
 
-
-def _unchanged(old: str, new: str, field: str) -> str:
-    """Returns the rule that a field is as it was, or absent as it was."""
-    return (
-        f"has({old}.{field}) == has({new}.{field}) && "
-        f"(!has({new}.{field}) || {new}.{field} == {old}.{field})"
-    )
+    The API server evaluates all rules at each write of a status as well, and pays for each step of
+    a path with copies of the schemas of all fields beside it: so each rule stands where it looks.
+    """
+    message = f"spec.{path} cannot be changed: {WAY_OUT}"
+    above, _, field = path.rpartition(".")
+    _add_rules(schema, path, [{"rule": "self == oldSelf", "message": message}])
+    parent = _node(schema, above)
+    if field not in parent.get("required", ()) and "default" not in parent["properties"][field]:
+        same = f"has(self.{field}) == has(oldSelf.{field})"
+        _add_rules(schema, above, [{"rule": same, "message": message}])
 
 
 def _suspended_rule(field: str) -> Schema:
@@ -303,12 +309,14 @@ def _suspended_rule(field: str) -> Schema:
 
     The phase says that the operator has seen it: what changes then is in the next Job.
     """
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    is_as_it_was = f"has({new}) ? has({old}) && {new} == {old} : !has({old})"
     stands_still = (
         "oldSelf.spec.suspend && has(oldSelf.status) && has(oldSelf.status.phase) && "
         "oldSelf.status.phase == 'Suspended'"
     )
     return {
-        "rule": f"({stands_still}) || ({_unchanged('oldSelf.spec', 'self.spec', field)})",
+        "rule": f"({is_as_it_was}) || ({stands_still})",
         "message": f"spec.{field} can be changed only while the run is suspended: set "
         "spec.suspend to true and wait for phase Suspended",
     }
@@ -316,7 +324,7 @@ def _suspended_rule(field: str) -> Schema:
 
 def _raised_rule(field: str) -> Schema:
     """Returns the transition rule of a limit that a running run can only be given more of."""
-    old, new = f"oldSelf.spec.{field}", f"self.spec.{field}"
+    old, new = f"oldSelf.{field}", f"self.{field}"
     return {
         "rule": f"!has({new}) || (has({old}) && {new} >= {old})",
         "message": f"spec.{field} can only be raised or removed: to end the run earlier, set "
@@ -336,9 +344,7 @@ def custom_resource_definition() -> Schema:
             "rule": "!self.metadata.name.contains('.')",
             "message": "metadata.name may not hold a dot: it becomes part of pod names",
         },
-        *(_frozen_rule(path) for path in FROZEN_FIELDS),
         *(_suspended_rule(field) for field in SUSPENDED_FIELDS),
-        *(_raised_rule(field) for field in RAISED_FIELDS),
     ]
     schema = {
         "type": "object",

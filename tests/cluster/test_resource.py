@@ -344,6 +344,8 @@ def stored(namespace: str) -> Any:
     [
         ({"training": {"epochs": 7}}, "spec.training"),
         ({"training": {"memoryBudget": "1Gi"}}, "spec.training"),
+        ({"model": {"hiddenSize": 16}}, "spec.model"),
+        ({"terminationGracePeriodSeconds": 99}, "spec.terminationGracePeriodSeconds"),
         ({"data": {"uri": "s3://argus/other"}}, "spec.data"),
         ({"data": {"window": {"lookbackSeconds": 60}}}, "spec.data"),
         ({"data": {"columns": [{"name": "a", "factor": "100"}]}}, "spec.data"),
@@ -353,6 +355,8 @@ def stored(namespace: str) -> Any:
         ({"image": None}, "spec.image"),
         ({"runToken": "2"}, "spec.runToken"),
         ({"checkpoint": {"uri": "s3://argus/d"}}, "spec.checkpoint.uri"),
+        ({"checkpoint": {"uri": None}}, "spec.checkpoint.uri"),
+        ({"checkpoint": None}, "spec.checkpoint.uri"),
         ({"checkpoint": {"everyChunks": 9}}, "spec.checkpoint.everyChunks"),
         ({"checkpoint": {"keepLast": 9}}, "spec.checkpoint.keepLast"),
         ({"checkpoint": {"resumePolicy": "Never"}}, "spec.checkpoint.resumePolicy"),
