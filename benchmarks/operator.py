@@ -9,7 +9,7 @@
   as a share of those of plain Jobs of the same kind, in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
   nothing happens and nobody is asked for progress. `growth_slope`: processor time of a run when all
-  of these are there, over the same when there are few; `machine_slope`: that of this process.
+  of these are there, over the same on a second control plane with few, in turns.
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
@@ -23,8 +23,8 @@ import statistics as stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from stage.simulated import jobs_path, make_run, pods_path, runs_path
 SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
-NUM_TURNS, NUM_BATCHES = 2, 3
+NUM_TURNS, NUM_BATCHES = 2, 5
 BARE_SECONDS = 20
 BARE = (
     sys.executable,
@@ -60,6 +60,8 @@ FOLLOWED = 20
 """Runs a second that this control plane takes to their end; more of them would pile up alive."""
 SETTLE_SECONDS = 30
 REST_SECONDS, POLL_SECONDS, BATCH = 60, 120, 200 // (SHARE if SHARE < 4 else 4)
+UNASKED = {"intervalSeconds": 3600}
+"""Nobody is asked for progress in the time of a bench."""
 LIVE = {
     "labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}",
     "fieldSelector": "status.phase=Running",
@@ -194,47 +196,38 @@ class Bench:
             "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
         }
 
-    async def cpu_of_batches(self, name: str) -> tuple[float, float]:
-        """Returns processor seconds of a run that comes to its end: the medians of batches.
+    async def cpu_of_batch(self, namespace: str) -> float:
+        """Returns processor seconds of a run that comes to its end."""
+        self.plane.make_namespace(namespace)
+        runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
+        with self.meter().running() as meter:
+            await self.load.create(runs_path(namespace), runs, FOLLOWED)
+            await self.until(namespace, "Succeeded", BATCH)
+        self.tell(f"{1000 * meter.cpu / BATCH:.1f} ms a run, {namespace}")
+        return meter.cpu / BATCH
 
-        The operator's, and those of this process, which does the same for each run: where they grow
-        as well, it is the machine that became slower.
-        """
-        seconds, own = [], []
-        for number in range(NUM_BATCHES):
-            namespace = f"{name}-{number}"
-            self.plane.make_namespace(namespace)
-            runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
-            began = time.process_time()
-            with self.meter().running() as meter:
-                await self.load.create(runs_path(namespace), runs, FOLLOWED)
-                await self.until(namespace, "Succeeded", BATCH)
-                own.append((time.process_time() - began) / BATCH)
-            seconds.append(meter.cpu / BATCH)
-        self.tell(f"ms a run, {name}: " + " ".join(f"{1000 * s:.1f}" for s in seconds))
-        return stat.median(seconds), stat.median(own)
-
-    async def many(self) -> None:
+    async def many(self, folder: Path) -> None:
         self.plane.make_namespace("many")
-        few, few_own = await self.cpu_of_batches("few")
-        done = [
-            make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - 2 * NUM_BATCHES * BATCH)
-        ]
+        done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - NUM_BATCHES * BATCH)]
         await self.load.create(runs_path("many"), done, FOLLOWED)
         await self.until("many", "Succeeded", len(done))
-        self.tell(f"{len(done)} more runs have ended")
+        self.tell(f"{len(done)} runs have ended")
         await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
         async with self.load.watching(pods_path("many"), by_name, **LIVE) as begun:
             await begun.until(RUNNING, "pods to run")
         self.tell(f"{RUNNING} more are running")
-        # Starting runs are looked at more often; after a minute they count as silent.
-        await asyncio.sleep(90)
-        crowd, crowd_own = await self.cpu_of_batches("crowd")
+        few, crowd = [], []
+        async with second(folder / "second") as other:
+            await other.cpu_of_batch("warm-up")
+            # Starting runs are looked at more often; after a minute they count as silent.
+            await asyncio.sleep(90)
+            for turn in range(NUM_BATCHES):
+                few.append(await other.cpu_of_batch(f"few-{turn}"))
+                crowd.append(await self.cpu_of_batch(f"crowd-{turn}"))
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
         self.figures |= {
-            "growth_slope": crowd / few,
-            "machine_slope": crowd_own / few_own,
+            "growth_slope": stat.median(crowd) / stat.median(few),
             "rss_mib": self.operator.rss_mib,
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
@@ -279,6 +272,15 @@ class Bench:
         }
 
 
+@asynccontextmanager
+async def second(state: Path) -> AsyncIterator[Bench]:
+    """Another control plane with an operator of its own, and no runs."""
+    with ControlPlane.running(state) as plane:
+        async with Load.on(plane) as load:
+            with Chart.install(plane, progress=UNASKED).operator() as operator:
+                yield Bench(plane, operator, load)
+
+
 async def bare(chart: Chart, load: Load, name: str) -> tuple[float, list[float]]:
     """Returns the peer's processor seconds a run, and the seconds from each run to its Job."""
     chart.plane.make_namespace(name)
@@ -300,7 +302,7 @@ async def bare(chart: Chart, load: Load, name: str) -> tuple[float, list[float]]
 
 
 async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
-    chart = Chart.install(plane, progress={"intervalSeconds": 3600})
+    chart = Chart.install(plane, progress=UNASKED)
     async with Load.on(plane) as load:
         before, waited_before = await bare(chart, load, "bare-before")
         with chart.operator() as operator:
@@ -316,7 +318,7 @@ async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
         with chart.operator() as operator:
             bench.operator = operator
             await bench.drain()
-            await bench.many()
+            await bench.many(folder)
             await bench.foreign()
         chart = Chart.install(plane)
         with chart.operator() as operator:
