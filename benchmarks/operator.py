@@ -337,7 +337,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:>28} {value:>10.3f} {LIMITS.get(name, ''):>10}")
     if SHARE == 1:
-        emit("operator", figures, ["kopf", "kubernetes", "aiohttp"])
+        emit("operator", figures, ["kopf", "kubernetes", "aiohttp", "uvloop"])
 
 
 if __name__ == "__main__":
