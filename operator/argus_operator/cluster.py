@@ -134,8 +134,7 @@ class Cluster:
 
     async def list_warnings(self, namespace: str, read: Callable[[Raw], Read | None]) -> list[Read]:
         """Returns what `read` makes of the warning events of a namespace, without its Nones."""
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        warnings, _ = await self._list(path, read, fieldSelector="type=Warning")
+        warnings, _ = await self._list(_events(namespace), read, fieldSelector="type=Warning")
         return [warning for warning in warnings if warning is not None]
 
     async def get_workload_of(self, job: JobView) -> Raw | None:
@@ -226,13 +225,12 @@ class Cluster:
         )
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        await self._request("POST", path, event, accept=_METADATA)
+        await self._request("POST", _events(namespace), event, accept=_METADATA)
 
     async def patch_event(self, namespace: str, name: str, patch: Mapping[str, Any]) -> None:
         await self._request(
             "PATCH",
-            f"/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}",
+            f"{_events(namespace)}/{name}",
             patch,
             content_type="application/merge-patch+json",
         )
@@ -363,6 +361,10 @@ def _path_of_run(key: Key) -> str:
 
 def _lease(namespace: str, name: str) -> str:
     return f"{_LEASES}/namespaces/{namespace}/leases/{name}"
+
+
+def _events(namespace: str) -> str:
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
 
 
 def _jobs(namespace: str | None) -> str:
