@@ -273,9 +273,14 @@ def _node(schema: Schema, path: str) -> Schema:
 
 
 def status_schema() -> Schema:
-    """Returns the schema of `status`; the operator alone writes it, so it has no defaults."""
+    """Returns the schema of `status`; the operator alone writes it, so it has no defaults.
+
+    It is owned as a whole: the API server need not keep, and compare at each write, who owns which
+    of a hundred fields.
+    """
     raw = ArgusTrainingJobStatus.model_json_schema(by_alias=True, mode="serialization")
-    return _without_defaults(structural(raw, raw.get("$defs", {})))
+    schema = _without_defaults(structural(raw, raw.get("$defs", {})))
+    return {**schema, "x-kubernetes-map-type": "atomic"}
 
 
 def _without_defaults(schema: Schema) -> Schema:

@@ -5,9 +5,7 @@ operator needs of an object is read by `views`, and an unknown field must not ma
 """
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,7 +27,6 @@ from argus_operator.views import (
     read_pod,
     read_run,
     read_runs,
-    read_status,
 )
 
 CHUNK = 200
@@ -70,7 +67,10 @@ class Cluster:
         settings.connection_pool_maxsize = 32
         # As kopf's own requests: else each one looks for a ~/.netrc, in a thread.
         settings.client_session_kwargs = {"trust_env": False}
-        return cls(client.ApiClient(configuration=settings))
+        api = client.ApiClient(configuration=settings)
+        # Also the name of who wrote what, in managedFields.
+        api.user_agent = names.FIELD_MANAGER
+        return cls(api)
 
     @property
     def server(self) -> str:
@@ -193,8 +193,8 @@ class Cluster:
         except NotFound:
             return
 
-    async def apply_status(self, run: RunView, status: Mapping[str, Any]) -> RunView:
-        """Server-side apply of the whole status; returns the run as it is then.
+    async def replace_status(self, run: RunView, status: Mapping[str, Any]) -> str:
+        """Writes the whole status; returns the resourceVersion that the run has then.
 
         Raises Conflict if the resource is not the one that was read, in any respect.
         """
@@ -204,25 +204,15 @@ class Cluster:
             "metadata": {
                 "name": run.key.name,
                 "namespace": run.key.namespace,
+                "uid": run.uid,
                 "resourceVersion": run.resource_version,
             },
             "status": status,
         }
         written = await self._request(
-            "PATCH",
-            f"{_path_of_run(run.key)}/status",
-            _yaml(body),
-            # With a parameter the client hands the text on as it is.
-            content_type="application/apply-patch+yaml; charset=utf-8",
-            query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
-            accept=_METADATA,
+            "PUT", f"{_path_of_run(run.key)}/status", body, accept=_METADATA
         )
-        # Of the version that was read, so nothing else of it can have changed.
-        return replace(
-            run,
-            resource_version=written["metadata"]["resourceVersion"],
-            status=read_status(status),
-        )
+        return str(written["metadata"]["resourceVersion"])
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         await self._request("POST", _events(namespace), event, accept=_METADATA)
@@ -299,7 +289,7 @@ class Cluster:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | bytes | None = None,
+        body: Mapping[str, Any] | None = None,
         *,
         content_type: str = "application/json",
         accept: str = "application/json",
@@ -334,12 +324,6 @@ class Cluster:
         if not answer:
             raise ApiUnreachable(f"{method} {path}: {text[:200]!r} is no answer of an API server")
         return answer
-
-
-def _yaml(body: Mapping[str, Any]) -> bytes:
-    """Returns JSON that is YAML as well: no surrogate pairs, which YAML refuses (an emoji)."""
-    text = json.dumps(body, ensure_ascii=False)
-    return re.sub("[^ -~]", lambda found: f"\\U{ord(found.group()):08x}", text).encode()
 
 
 def _parse(text: bytes) -> dict[str, Any]:

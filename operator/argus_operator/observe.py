@@ -16,7 +16,7 @@ from argus_operator.configuration import Configuration
 from argus_operator.errors import Refused, api_error
 from argus_operator.hindrances import Hindrances
 from argus_operator.observed import Observed
-from argus_operator.policies.wake import poll_interval
+from argus_operator.policies.wake import SILENT, poll_interval
 from argus_operator.progress import ProgressReader
 from argus_operator.runs import Runs
 from argus_operator.views import (
@@ -119,7 +119,7 @@ class Observer:
 
     async def _poll(self, pods: tuple[PodView, ...], observed: Observed) -> None:
         for pod in pods:
-            if pod.running and pod.live:
+            if pod.running and pod.live and not _is_silent(pod, observed.now):
                 interval = poll_interval(
                     self._configuration, pod, observed.now, observed.num_active
                 )
@@ -158,3 +158,7 @@ def _is_told(job: JobView, observed: Observed) -> bool:
     """Says whether it is known how the pod ended by which the Job is complete."""
     ends = [pod.exit for pod in observed.pods if pod.owner_uid == job.uid and pod.exit]
     return job.end is JobEnd.COMPLETE and any(end.code == 0 for end in ends)
+
+
+def _is_silent(pod: PodView, now: datetime) -> bool:
+    return pod.started is not None and now - pod.started < SILENT

@@ -135,7 +135,6 @@ async def run(
             events=EventWriter(cluster, _now, surroundings.replica),
             configuration=configuration,
             clock=_now,
-            is_pressed=queue.is_pressed,
         )
         election, claims = _leases(cluster, configuration, surroundings.replica)
         cluster.fence(lambda: min(election.lease.left(), claims.left()))

@@ -114,10 +114,6 @@ class Backlog:
         """Returns how often the key has failed in a row."""
         return self._failures.get(key, 0)
 
-    def is_pressed(self) -> bool:
-        """Says whether there is a key that was named for now and waits."""
-        return bool(self._ready)
-
     def next_wake(self) -> float | None:
         """Returns when `take` may have something again, if nothing is added."""
         while self._heap and not self._is_valid(*self._heap[0]):
@@ -216,10 +212,6 @@ class WorkQueue:
         pause = self._backlog.failed(key, self._clock())
         self._changed.set()
         return pause
-
-    def is_pressed(self) -> bool:
-        """Says whether somebody waits who should not."""
-        return self._backlog.is_pressed()
 
     def failures(self, key: Key) -> int:
         return self._backlog.failures(key)

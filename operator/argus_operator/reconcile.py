@@ -23,6 +23,10 @@ from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
 from argus_operator.views import Key
 
+FIRST_STATUS_SECONDS = 1.0
+"""After a run's first Job: what comes of it by then is told with it, in one status, and others that
+wait for their Jobs get them first. Kubernetes' own Job controller gathers for as long."""
+
 _log = structlog.get_logger()
 
 
@@ -37,7 +41,6 @@ class Reconciler:
         events: EventWriter,
         configuration: Configuration,
         clock: Callable[[], datetime],
-        is_pressed: Callable[[], bool],
     ) -> None:
         self._runs = runs
         self._observer = observer
@@ -46,7 +49,6 @@ class Reconciler:
         self._events = events
         self._configuration = configuration
         self._clock = clock
-        self._is_pressed = is_pressed
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns after how many seconds to look again without being told; None: never.
@@ -70,8 +72,8 @@ class Reconciler:
             if not is_first:
                 await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
-            if is_first and observed.jobs and not observed.refusal and self._is_pressed():
-                return 0.0  # others wait for their Jobs; this one's stands, and is seen again
+            if is_first and observed.jobs and not observed.refusal:
+                return FIRST_STATUS_SECONDS
             decision = decide(observed, self._configuration)
         pause = self._status.pause_before(observed.run, decision.status)
         if pause:

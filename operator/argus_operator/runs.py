@@ -3,7 +3,7 @@
 A look begins from here and costs no request. The higher resourceVersion wins, so events may come
 late, twice or in any order. An old picture does no harm:
 
-* a status is applied with the resourceVersion of the picture: it is refused if that is old;
+* a status is written with the resourceVersion of the picture: it is refused if that is old;
 * the first Job of a run has a name that follows from the run: there is no second one of it;
 * any other act is done only after the API server has confirmed the picture (`Observer.confirm`);
 * a look that failed in any way forgets its picture, and so does a replica that begins to lead,

@@ -7,12 +7,13 @@ looked at together they are one decision and one status.
 from dataclasses import replace
 
 from argus_operator.policies.waiting import ORDINARY
+from argus_operator.policies.wake import SILENT
 from argus_operator.views import JobView, PodView
 
 AT_ONCE = 0.0
 GATHER_SECONDS = 1.0
-START_SECONDS = 3.0
-"""A pod that starts as it should: before that its trainer would not answer anyway."""
+START_SECONDS = SILENT.total_seconds()
+"""A pod that starts as it should."""
 END_SECONDS = 3.0
 """A pod that has succeeded waits this long for the end of its Job, which says more."""
 

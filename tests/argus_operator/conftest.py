@@ -26,7 +26,6 @@ from argus_operator.configuration import Configuration
 from argus_operator.decide import decide
 from argus_operator.decision import Decision
 from argus_operator.observed import Observed, Poll
-from argus_operator.status import to_apply
 from argus_operator.views import (
     Exit,
     Hindrance,
@@ -204,7 +203,7 @@ class Scene:
     def store(self) -> Decision:
         """Decides, and writes the status as the operator would: it reads back as it was."""
         decision = self.decide()
-        assert read_status(to_apply(decision.status)) == decision.status
+        assert read_status(decision.status.to_wire()) == decision.status
         self.run(status=decision.status)
         return decision
 

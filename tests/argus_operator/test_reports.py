@@ -24,7 +24,6 @@ from argus_operator.queue import WorkQueue
 from argus_operator.reports import MAX_NUMBER, NoReport, believed, read_report
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
-from argus_operator.status import to_apply
 from argus_operator.views import JobEnd, Key, RunView, read_pod
 
 BEYOND = "9999-12-31T23:59:59-12:00"
@@ -380,7 +379,7 @@ def test_whatever_a_trainer_says_its_run_gets_a_status_that_can_be_stored(
         fields = ("exit", "phase", "started")
         scene.pod("b", **{name: getattr(pod, name) for name in fields})
     for _ in range(2):
-        assert_storable(to_apply(scene.store().status))
+        assert_storable(scene.store().status.to_wire())
     scene.job_ended(JobEnd.FAILED if code else JobEnd.COMPLETE)
-    assert_storable(to_apply(scene.store().status))
+    assert_storable(scene.store().status.to_wire())
     assert scene.observed.run.status.phase in (Phase.FAILED, Phase.SUCCEEDED)

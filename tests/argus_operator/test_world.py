@@ -143,12 +143,12 @@ class World:
         self.forced.add(pod.uid)
         self._reply()
 
-    async def apply_status(self, run: Any, status: Any) -> Any:
+    async def replace_status(self, run: Any, status: Any) -> str:
         if run.resource_version != self.run.resource_version:
             raise api_error(409, "Conflict", "the object has been modified")
         self.change_run(status=read_status(status))
         self._reply()
-        return self.run
+        return str(self.run.resource_version)
 
     def change_run(self, **changes: Any) -> None:
         self.run = replace(self.run, resource_version=str(self._next()), **changes)
@@ -395,7 +395,6 @@ class Story(RuleBasedStateMachine):
             events=silent,
             configuration=self.configuration,
             clock=clock,
-            is_pressed=lambda: self.is_pressed,
         )
         self.resync()
 
@@ -410,10 +409,8 @@ class Story(RuleBasedStateMachine):
             self.children.correct(listed, None)
         self.runs.put(self.world.run)
 
-    @rule(loses_reply=st.booleans(), is_pressed=st.booleans())
-    def look(self, loses_reply: bool, is_pressed: bool = False) -> None:
-        """`is_pressed`: others wait for their Jobs."""
-        self.is_pressed = is_pressed
+    @rule(loses_reply=st.booleans())
+    def look(self, loses_reply: bool) -> None:
         self.world.loses_reply = loses_reply
         with suppress(ApiUnreachable, Conflict):  # the queue would try again
             run_through(self.reconciler.reconcile(self.world.run.key))
@@ -572,21 +569,21 @@ def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
     story.begin(seed=1, finding=None, earlier=False, enforced=False)
     story.world.change_run(generation=2)  # and no event tells of it
     story.look(loses_reply=False)
+    assert len(story.world.jobs) == 1
+    story.look(loses_reply=False)
     assert story.world.run.status.job_name is None, "a conflict"
     story.look(loses_reply=False)
     assert story.world.run.status.job_name in story.world.jobs
     assert len(story.world.jobs) == 1
 
 
-def test_where_others_wait_the_job_comes_first_and_the_status_with_the_next_look(
-    make_scene: Any,
-) -> None:
+def test_the_first_job_is_made_at_once_and_told_of_with_the_next_look(make_scene: Any) -> None:
     Story.make_scene = make_scene
     story = Story()
     story.begin(seed=1, finding=None, earlier=False, enforced=False)
-    story.look(loses_reply=False, is_pressed=True)
+    story.look(loses_reply=False)
     assert (len(story.world.jobs), story.world.run.status.job_name) == (1, None)
-    story.look(loses_reply=False, is_pressed=True)
+    story.look(loses_reply=False)
     assert story.world.run.status.job_name in story.world.jobs
     assert len(story.world.jobs) == 1
 

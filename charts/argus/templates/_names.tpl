@@ -34,7 +34,7 @@ app.kubernetes.io/component: operator
   verbs: [get, list, watch]
 - apiGroups: [argus.tachyon.dev]
   resources: [argustrainingjobs/status]
-  verbs: [patch]
+  verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

@@ -14,6 +14,8 @@ from argus_operator.views import PodView
 
 WRITES_PER_SECOND = 10
 """Budget of progress writes over all runs."""
+SILENT = timedelta(seconds=3)
+"""After its pod's start: a trainer would not answer before."""
 YOUNG = timedelta(seconds=60)
 YOUNG_INTERVAL = timedelta(seconds=5)
 """A pod in its first minute is asked more often: that is when people watch."""
