@@ -41,11 +41,13 @@ def emit(
     figures: Mapping[str, float],
     packages: Sequence[str],
     *,
+    python: str | None = None,
     table: Sequence[Mapping[str, object]] = (),
 ) -> None:
     """Prints the JSON object and keeps it.
 
-    `packages`: distributions that the figures rest on. `table`: rows that are kept with them.
+    `packages`: distributions that the figures rest on. `python`: version of the interpreter that
+    was measured, None: this one. `table`: rows that are kept with them.
     """
     document = {
         "bench": bench,
@@ -53,7 +55,7 @@ def emit(
         "machine": machine(),
         "versions": {
             "argus": commit(),
-            "python": platform.python_version(),
+            "python": python or platform.python_version(),
             **{package: version(package) for package in packages},
         },
         **({"table": table} if table else {}),

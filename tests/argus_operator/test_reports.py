@@ -3,7 +3,7 @@
 import asyncio
 import json
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -19,12 +19,13 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.hindrances import Hindrances
 from argus_operator.observe import Observer
+from argus_operator.observed import Observed
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
 from argus_operator.reports import MAX_NUMBER, NoReport, believed, read_report
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
-from argus_operator.views import JobEnd, Key, RunView, read_pod
+from argus_operator.views import JobEnd, Key, PodView, RunView, read_pod
 
 BEYOND = "9999-12-31T23:59:59-12:00"
 HUGE = 10**30
@@ -145,15 +146,7 @@ def test_a_pod_belongs_to_a_run_by_its_job_and_not_by_labels_alone(
     assert pod.is_ours is ours
 
 
-def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any) -> None:
-    children = Children()
-    own, stranger = ended_pod("a", "", build.run_key), ended_pod("b", "", build.run_key)
-    stranger["metadata"]["ownerReferences"] = []
-    for raw in (own, stranger):
-        pod = read_pod(raw)
-        assert pod is not None
-        children.put(pod)
-
+def observe_with(scene: Any, children: Children, reader: Any, now: datetime) -> Observed:
     class OneRun:
         async def get_run(self, key: Key) -> RunView:
             found: RunView = scene.observed.run
@@ -164,13 +157,47 @@ def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any)
         cluster=cluster,
         runs=Runs(),
         children=children,
-        reader=ProgressReader(None, nullcontext),  # type: ignore[arg-type]
+        reader=reader,
         hindrances=Hindrances(cluster, children, nullcontext, lambda: 0.0),
         configuration=scene.configuration,
-        clock=lambda: build.start,
+        clock=lambda: now,
     )
-    observed = asyncio.run(observer.observe(build.key))
+    observed = asyncio.run(observer.observe(scene.observed.run.key))
     assert observed is not None
+    return observed
+
+
+def test_a_trainer_is_not_asked_before_it_could_answer(scene: Any) -> None:
+    scene.job()
+    scene.running("a", job=scene.observed.jobs[0].name)
+    children = Children()
+    for child in (*scene.observed.jobs, *scene.observed.pods):
+        children.put(child)
+    (pod,) = scene.observed.pods
+    asked: list[float] = []
+
+    class Reader:
+        async def poll(self, pod: PodView, now: datetime, interval: timedelta) -> None:
+            asked.append((now - (pod.started or now)).total_seconds())
+
+        def polls_of(self, pods: Any) -> dict[str, Any]:
+            return {}
+
+    for seconds in (0.5, 2.9, 3, 10):
+        observe_with(scene, children, Reader(), pod.started + timedelta(seconds=seconds))
+    assert asked == [3, 10]
+
+
+def test_a_stranger_with_the_labels_of_a_run_is_not_seen(scene: Any, build: Any) -> None:
+    children = Children()
+    own, stranger = ended_pod("a", "", build.run_key), ended_pod("b", "", build.run_key)
+    stranger["metadata"]["ownerReferences"] = []
+    for raw in (own, stranger):
+        pod = read_pod(raw)
+        assert pod is not None
+        children.put(pod)
+    reader = ProgressReader(None, nullcontext)  # type: ignore[arg-type]
+    observed = observe_with(scene, children, reader, build.start)
     assert [pod.name for pod in observed.pods] == ["a"]
 
 
