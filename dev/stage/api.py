@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 TIMEOUT_SECONDS = 30.0
 PATCH_TYPE = "application/merge-patch+json"
-APPLY_TYPE = "application/apply-patch+yaml"
 
 JsonObject = dict[str, Any]
 
@@ -58,11 +57,9 @@ class Api:
         """Posts an object to the path of its kind."""
         return self._request("POST", path, document, query)
 
-    def patch(
-        self, path: str, patch: Mapping[str, Any], kind: str = PATCH_TYPE, **query: str
-    ) -> JsonObject:
-        """Merges a patch into an object, or applies it on the server (`APPLY_TYPE`)."""
-        return self._request("PATCH", path, patch, query, kind)
+    def patch(self, path: str, patch: Mapping[str, Any], **query: str) -> JsonObject:
+        """Merges a patch into an object."""
+        return self._request("PATCH", path, patch, query, PATCH_TYPE)
 
     def replace(self, path: str, document: Mapping[str, Any]) -> JsonObject:
         return self._request("PUT", path, document, {})

@@ -1,4 +1,4 @@
-"""One look at one run: observe, decide, carry out, one status write, then events.
+"""One look at one run: observe, decide, carry out, at most one status write, then events.
 
 Idempotent: it may run twice, late, or be killed between any two steps, and the next one
 goes on from what the API server and the bucket then say.
@@ -21,7 +21,7 @@ from argus_operator.observe import Observer
 from argus_operator.observed import Observed
 from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
-from argus_operator.views import Key
+from argus_operator.views import Key, RunView
 
 FIRST_STATUS_SECONDS = 1.0
 """After a run's first Job: what comes of it by then is told with it, in one status, and others that
@@ -49,6 +49,8 @@ class Reconciler:
         self._events = events
         self._configuration = configuration
         self._clock = clock
+        self._told_later: set[Key] = set()
+        """Runs without a status, whose first look wrote none."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns after how many seconds to look again without being told; None: never.
@@ -65,6 +67,7 @@ class Reconciler:
         observed = await self._observer.observe(key)
         if observed is None:
             self._status.forget(key)
+            self._told_later.discard(key)
             return None
         decision = decide(observed, self._configuration)
         if decision.actions:
@@ -72,7 +75,8 @@ class Reconciler:
             if not is_first:
                 await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
-            if is_first and observed.jobs and not observed.refusal:
+            stands = is_first and observed.jobs and not observed.refusal
+            if stands and self._may_be_told_later(observed.run):
                 return FIRST_STATUS_SECONDS
             decision = decide(observed, self._configuration)
         pause = self._status.pause_before(observed.run, decision.status)
@@ -81,6 +85,7 @@ class Reconciler:
             return min(pause, self._until(decision.wake_at))
         written = await self._status.write(observed.run, decision.status)
         if written:
+            self._told_later.discard(key)
             self._runs.put(written)
             for news in decision.news:
                 tell = _log.warning if news.warning else _log.info
@@ -92,6 +97,16 @@ class Reconciler:
                 if decision.actions:
                     return 0.0
         return None if decision.wake_at is None else self._until(decision.wake_at)
+
+    def _may_be_told_later(self, run: RunView) -> bool:
+        """Says so once of a run that has no status yet: whatever comes then is told.
+
+        One that has a status says something that is not true any more, as Suspended.
+        """
+        if run.status.phase is not None or run.key in self._told_later:
+            return False
+        self._told_later.add(run.key)
+        return True
 
     def _until(self, time: datetime | None) -> float:
         return math.inf if time is None else max(0.0, (time - self._clock()).total_seconds())

@@ -4,7 +4,8 @@ A look begins from here and costs no request. The higher resourceVersion wins, s
 late, twice or in any order. An old picture does no harm:
 
 * a status is written with the resourceVersion of the picture: it is refused if that is old;
-* the first Job of a run has a name that follows from the run: there is no second one of it;
+* the first Job of a run has a name that follows from the run: there is no second one of it, and one
+  that is made for a run that is gone goes with its owner;
 * any other act is done only after the API server has confirmed the picture (`Observer.confirm`);
 * a look that failed in any way forgets its picture, and so does a replica that begins to lead,
   because another one wrote until then: the next look asks the API server;

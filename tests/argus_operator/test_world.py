@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from argus_contract.names import COMPONENT_PLANNER, LABEL_COMPONENT
+from argus_contract.names import COMPONENT_PLANNER, LABEL_COMPONENT, LABEL_RUN_KEY
 from argus_contract.progress import ProgressReport, TrainerPhase, Validation
 from argus_contract.status import (
     DISRUPTIVE,
@@ -37,7 +37,7 @@ from argus_operator.observe import Observer
 from argus_operator.observed import Poll
 from argus_operator.policies.disruption_budget import FRUITLESS, TOO_MANY
 from argus_operator.policies.ending import DATA_REFUSED
-from argus_operator.reconcile import Reconciler
+from argus_operator.reconcile import FIRST_STATUS_SECONDS, Reconciler
 from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
 from argus_operator.views import (
@@ -80,6 +80,8 @@ class World:
     """Data below a limit ends planning with 65."""
     plan_stands: bool = False
     num_jobs: int = 0
+    run_key: str | None = None
+    """What the pods of the last Job were told that they train."""
     forced: set[str] = field(default_factory=set)
     """Pods on lost nodes that were deleted by force; each stays while its Job does."""
     loses_reply: bool = False
@@ -119,6 +121,7 @@ class World:
         again = self.run.status.job_name is not None
         assert not (again and self.run.spec.suspend), "made from an old picture of what is wanted"
         self.num_jobs += 1
+        self.run_key = job["metadata"]["labels"][LABEL_RUN_KEY]
         made = JobView(
             planning=planning,
             key=self.run.key,
@@ -262,7 +265,7 @@ class World:
         return ProgressReport.model_validate(
             {
                 **known,
-                "run_key": self.run.status.run_key,
+                "run_key": self.run_key,
                 "phase": TrainerPhase.ENDED if end else TrainerPhase.PLANNING,
                 "time": self.now,
                 "already_published": self.published,
@@ -288,7 +291,7 @@ class World:
     def report(self, phase: TrainerPhase) -> ProgressReport:
         lost = [a for a in self.ledger if a.end_reason in DISRUPTIVE]
         return ProgressReport(
-            run_key=self.run.status.run_key,
+            run_key=self.run_key,
             phase=phase,
             time=self.now,
             claim=len(self.ledger),
@@ -333,12 +336,12 @@ class Silent:
         return ()
 
 
-def run_through(story: Coroutine[None, None, Any]) -> None:
-    """Runs a coroutine that has nothing to wait for, without an event loop."""
+def run_through(story: Coroutine[None, None, Any]) -> Any:
+    """Returns what a coroutine does that has nothing to wait for, without an event loop."""
     try:
         story.send(None)
-    except StopIteration:
-        return
+    except StopIteration as end:
+        return end.value
     raise AssertionError("nothing in this world makes anybody wait")
 
 
@@ -455,7 +458,7 @@ class Story(RuleBasedStateMachine):
         for name in [name for name, job in self.world.jobs.items() if job.end is None]:
             self.world.events.append((False, self.world.jobs.pop(name)))
 
-    @precondition(lambda self: self.world.live() and self.world.run.status.run_key)
+    @precondition(lambda self: self.world.live() and self.world.run_key)
     @rule(what=st.sampled_from(["train", "evict", "lose", "crash", "node", "publish"]))
     def trainer(self, what: str) -> None:
         self.world.now += timedelta(seconds=1)
@@ -523,7 +526,7 @@ class Story(RuleBasedStateMachine):
         self.suspend(suspend=False)
         for look in range(100):
             self.control()
-            if self.world.live() and self.world.run.status.run_key:
+            if self.world.live() and self.world.run_key:
                 self.trainer(what="publish")
             self.wait(seconds=5)
             some = [event for event in self.world.events if self.chance.random() < 0.5]
@@ -581,11 +584,46 @@ def test_the_first_job_is_made_at_once_and_told_of_with_the_next_look(make_scene
     Story.make_scene = make_scene
     story = Story()
     story.begin(seed=1, finding=None, earlier=False, enforced=False)
-    story.look(loses_reply=False)
+    assert run_through(story.reconciler.reconcile(story.world.run.key)) == FIRST_STATUS_SECONDS
     assert (len(story.world.jobs), story.world.run.status.job_name) == (1, None)
     story.look(loses_reply=False)
     assert story.world.run.status.job_name in story.world.jobs
     assert len(story.world.jobs) == 1
+
+
+def test_a_job_that_is_made_for_a_status_that_says_otherwise_is_told_of_at_once(
+    make_scene: Any,
+) -> None:
+    """Else a run is called Suspended beside its trainer, and its deadline counts from too late."""
+    Story.make_scene = make_scene
+    story = Story()
+    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story.suspend(suspend=True)
+    story.resync()
+    story.look(loses_reply=False)
+    assert story.world.run.status.phase is Phase.SUSPENDED
+    story.suspend(suspend=False)
+    story.resync()
+    story.look(loses_reply=False)
+    assert story.world.run.status.job_name in story.world.jobs
+
+
+def test_a_run_is_told_of_whatever_becomes_of_its_first_job(make_scene: Any) -> None:
+    Story.make_scene = make_scene
+    story = Story()
+    story.begin(seed=1, finding="Passed", earlier=False, enforced=False)
+    story.look(loses_reply=False)
+    for _ in range(2):  # its pod runs, and ends
+        story.control()
+        story.trainer(what="publish")
+    story.control()
+    story.restart()
+    story.suspend(suspend=True)
+    story.resync()
+    for _ in range(2):
+        assert story.world.run.status.phase is None
+        story.look(loses_reply=False)
+    assert story.world.run.status.phase is Phase.SUSPENDED
 
 
 def test_whatever_is_seen_late_or_twice_or_never_the_end_is_true(make_scene: Any) -> None:

@@ -91,7 +91,7 @@ def test_the_operator_takes_a_run_to_its_end_with_the_rights_of_the_chart(
         wait_phase(api, f"{runs}/edge", "Succeeded")
         assert operator.stop() == 0
     asked = requests_of(plane, USER, after=before)
-    assert {"create", "list", "watch", "patch"} <= {entry["verb"] for entry in asked}
+    assert {"create", "list", "watch", "update"} <= {entry["verb"] for entry in asked}
     assert refused(asked) == []
 
 

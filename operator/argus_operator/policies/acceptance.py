@@ -4,7 +4,7 @@ A spec that is wrong fails for good. What an administrator can mend (a default t
 missing, a queue without Kueue) leaves the run Pending with Accepted=False and the way
 out, and so does a Job that the API server finds wrong in itself: making it is the proof of
 those parts of the spec that are handed on as they are (affinity, sources of volumes).
-What was resolved is fixed once a Job exists, but for what may change while the run is
+What was resolved is fixed once a status says so, but for what may change while the run is
 suspended.
 """
 
