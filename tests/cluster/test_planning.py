@@ -20,7 +20,7 @@ def test_data_below_a_limit_ends_the_run_before_a_gpu_is_asked_for(
     document["spec"]["data"]["validation"] = {"policy": "Enforce", "minServers": 1000}
     document["spec"]["resourcesPerNode"] = {"limits": {"nvidia.com/gpu": "1", "memory": "4Gi"}}
     run = Run.apply(namespace, document)
-    status = run.wait(lambda s: s["phase"] == "Failed", 180)
+    status = run.wait(lambda s: s.get("phase") == "Failed", 180)
     assert status["reason"] == "DataRefused"
     for words in ("data.validation.minServers is 1000", "there are 4 servers", "policy Warn"):
         assert words in status["message"]

@@ -25,7 +25,7 @@ def test_a_suspended_run_gives_its_node_back_and_goes_on_from_its_last_state(
     (first,) = run.jobs()
 
     change(run, suspend=True)
-    run.wait(lambda s: s["phase"] == "Suspended", 120)
+    run.wait(lambda s: s.get("phase") == "Suspended", 120)
     assert run.running_pod() == ""
     assert run.jobs() == []
 
