@@ -21,7 +21,7 @@ from argus_operator.observe import Observer
 from argus_operator.observed import Observed
 from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
-from argus_operator.views import Key, RunView
+from argus_operator.views import Key
 
 FIRST_STATUS_SECONDS = 1.0
 """After a run's first Job: what comes of it by then is told with it, in one status, and others that
@@ -75,8 +75,7 @@ class Reconciler:
             if not is_first:
                 await self._observer.confirm(observed.run)
             observed = await self._executor.carry_out(decision.actions, observed)
-            stands = is_first and observed.jobs and not observed.refusal
-            if stands and self._may_be_told_later(observed.run):
+            if is_first and self._may_be_told_later(observed):
                 return FIRST_STATUS_SECONDS
             decision = decide(observed, self._configuration)
         pause = self._status.pause_before(observed.run, decision.status)
@@ -98,11 +97,14 @@ class Reconciler:
                     return 0.0
         return None if decision.wake_at is None else self._until(decision.wake_at)
 
-    def _may_be_told_later(self, run: RunView) -> bool:
-        """Says so once of a run that has no status yet: whatever comes then is told.
+    def _may_be_told_later(self, observed: Observed) -> bool:
+        """Says so once of a run that has a Job and no status: whatever comes then is told.
 
         One that has a status says something that is not true any more, as Suspended.
         """
+        run = observed.run
+        if observed.refusal or not observed.jobs:
+            return False
         if run.status.phase is not None or run.key in self._told_later:
             return False
         self._told_later.add(run.key)

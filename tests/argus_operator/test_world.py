@@ -566,10 +566,16 @@ class Story(RuleBasedStateMachine):
         )
 
 
-def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
+def begun(make_scene: Any, finding: str | None = None) -> Story:
+    """Returns the story of a run that was just applied, and that nobody has looked at."""
     Story.make_scene = make_scene
     story = Story()
-    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story.begin(seed=1, finding=finding, earlier=False, enforced=False)
+    return story
+
+
+def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
+    story = begun(make_scene)
     story.world.change_run(generation=2)  # and no event tells of it
     story.look(loses_reply=False)
     assert len(story.world.jobs) == 1
@@ -581,9 +587,7 @@ def test_a_picture_that_was_too_old_is_read_again(make_scene: Any) -> None:
 
 
 def test_the_first_job_is_made_at_once_and_told_of_with_the_next_look(make_scene: Any) -> None:
-    Story.make_scene = make_scene
-    story = Story()
-    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story = begun(make_scene)
     assert run_through(story.reconciler.reconcile(story.world.run.key)) == FIRST_STATUS_SECONDS
     assert (len(story.world.jobs), story.world.run.status.job_name) == (1, None)
     story.look(loses_reply=False)
@@ -595,9 +599,7 @@ def test_a_job_that_is_made_for_a_status_that_says_otherwise_is_told_of_at_once(
     make_scene: Any,
 ) -> None:
     """Else a run is called Suspended beside its trainer, and its deadline counts from too late."""
-    Story.make_scene = make_scene
-    story = Story()
-    story.begin(seed=1, finding=None, earlier=False, enforced=False)
+    story = begun(make_scene)
     story.suspend(suspend=True)
     story.resync()
     story.look(loses_reply=False)
@@ -609,9 +611,7 @@ def test_a_job_that_is_made_for_a_status_that_says_otherwise_is_told_of_at_once(
 
 
 def test_a_run_is_told_of_whatever_becomes_of_its_first_job(make_scene: Any) -> None:
-    Story.make_scene = make_scene
-    story = Story()
-    story.begin(seed=1, finding="Passed", earlier=False, enforced=False)
+    story = begun(make_scene, finding="Passed")
     story.look(loses_reply=False)
     for _ in range(2):  # its pod runs, and ends
         story.control()
