@@ -1,18 +1,14 @@
-"""The API server: the only module that sends requests to it (kopf watches beside it).
+"""The API server: all that the operator asks of it, and of nothing else (kopf watches the runs).
 
-Plain JSON over the client's own connection pool, without its generated models: what the
-operator needs of an object is read by `views`, and an unknown field must not matter.
+What the operator needs of an object is read by `views`, and an unknown field must not matter.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
-
-import aiohttp
-from kubernetes.aio import client, config
+from typing import Any
 
 from argus_contract import names
-from argus_operator.errors import ApiUnreachable, NotFound, NotLeading, api_error
+from argus_operator.connection import Connection, Read, WatchEvent
+from argus_operator.errors import NotFound, api_error
 from argus_operator.views import (
     JobView,
     Key,
@@ -29,10 +25,6 @@ from argus_operator.views import (
     read_runs,
 )
 
-CHUNK = 200
-"""Objects in one page of a list, which is in memory as a whole."""
-TIMEOUT_SECONDS = 20
-Read = TypeVar("Read")
 OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
@@ -43,46 +35,11 @@ LEASE_SECONDS = 4.0
 """A request about a lease is given up then: the next try may still save the lease."""
 
 
-class Cluster:
-    """Requests to one API server. Methods raise errors of `errors.py`."""
+class Cluster(Connection):
+    """What the operator asks of the API server. Methods raise errors of `errors.py`."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
-        self._kueue: str | None = None
-        """Group and version in which Kueue serves its Workloads, once it was asked for."""
-        self._may_write_for: Callable[[], float] = lambda: TIMEOUT_SECONDS
-
-    @classmethod
-    async def connect(cls, kubeconfig: str | None) -> "Cluster":
-        """Connects by a kubeconfig file, or by the pod's service account if None."""
-        settings = client.Configuration()
-        if kubeconfig:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=kubeconfig, client_configuration=settings
-            )
-        else:
-            config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=settings
-            )
-        settings.connection_pool_maxsize = 32
-        # As kopf's own requests: else each one looks for a ~/.netrc, in a thread.
-        settings.client_session_kwargs = {"trust_env": False}
-        api = client.ApiClient(configuration=settings)
-        # Also the name of who wrote what, in managedFields.
-        api.user_agent = names.FIELD_MANAGER
-        return cls(api)
-
-    @property
-    def server(self) -> str:
-        """Address of the API server."""
-        return str(self._api.configuration.host)
-
-    def fence(self, may_write_for: Callable[[], float]) -> None:
-        """From now on writes are made, and waited for, only while this returns seconds above 0."""
-        self._may_write_for = may_write_for
-
-    async def close(self) -> None:
-        await self._api.close()  # type: ignore[no-untyped-call]
+    _kueue: str | None = None
+    """Group and version in which Kueue serves its Workloads, once it was asked for."""
 
     async def serves_runs(self) -> bool:
         """Says whether the API server knows our kind: the CRD stands and is established."""
@@ -131,6 +88,17 @@ class Cluster:
         """Returns all our pods."""
         pods, version = await self._list(_pods(namespace), read_pod, labelSelector=OWN_CHILDREN)
         return Listed(kind=PodView, children=tuple(filter(None, pods)), version=version)
+
+    def watch_jobs(self, namespace: str | None, version: int) -> AsyncIterator[WatchEvent]:
+        """Yields changes of our Jobs after a version, until the API server ends the watch.
+
+        Raises ApiUnreachable, or what the API server says: it forgets old versions (410).
+        """
+        return self._watch(_jobs(namespace), version, labelSelector=OWN_CHILDREN)
+
+    def watch_pods(self, namespace: str | None, version: int) -> AsyncIterator[WatchEvent]:
+        """Does with our pods as `watch_jobs`."""
+        return self._watch(_pods(namespace), version, labelSelector=OWN_CHILDREN)
 
     async def list_warnings(self, namespace: str, read: Callable[[Raw], Read | None]) -> list[Read]:
         """Returns what `read` makes of the warning events of a namespace, without its Nones."""
@@ -260,79 +228,6 @@ class Cluster:
     async def _lease_request(self, method: str, path: str, *body: Any, **options: Any) -> Any:
         """Leases are asked for before one is held: no fence, and little patience."""
         return await self._request(method, path, *body, patience=LEASE_SECONDS, **options)
-
-    async def _list(
-        self, path: str, read: Callable[[Raw], Read], **query: str
-    ) -> tuple[list[Read], int]:
-        """Reads a list page by page; returns what was read and the version of the list."""
-        found: list[Read] = []
-        newest = 0
-        async for page, version in self._pages(path, query):
-            found += map(read, page)
-            newest = version
-        return found, newest
-
-    async def _pages(
-        self, path: str, query: Mapping[str, str]
-    ) -> AsyncIterator[tuple[list[Any], int]]:
-        """Yields the objects of each page of a list, and the version of the list."""
-        more = ""
-        while True:
-            asked = {**query, "limit": str(CHUNK), "continue": more}
-            page = await self._request("GET", path, query=asked)
-            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
-            more = page["metadata"].get("continue") or ""
-            if not more:
-                return
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        query: Mapping[str, str] | None = None,
-        patience: float | None = None,
-    ) -> Any:
-        if patience is None:
-            patience = TIMEOUT_SECONDS
-            if method != "GET":
-                patience = min(patience, self._may_write_for())
-                if patience <= 0:
-                    raise NotLeading(f"{method} {path} was not sent: the lease is not held")
-        method, url, headers, *_ = await self._api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
-            auth_settings=["BearerToken"],
-        )
-        try:
-            # Given here, the body is taken as it is: the client does not look for its models in it.
-            response = await self._api.call_api(
-                method, url, headers, body, _request_timeout=patience
-            )
-            text = await response.read()  # type: ignore[no-untyped-call]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiUnreachable(f"{method} {path}: {error or type(error).__name__}") from error
-        answer = _parse(text)
-        if not 200 <= response.status <= 299:
-            reason = str(answer.get("reason") or response.reason)
-            raise api_error(response.status, reason, str(answer.get("message") or text[:500]))
-        if not answer:
-            raise ApiUnreachable(f"{method} {path}: {text[:200]!r} is no answer of an API server")
-        return answer
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    """Returns no fields for what is no JSON object: the page of a proxy, a reply cut short."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _as_it_is(raw: Raw) -> Raw:

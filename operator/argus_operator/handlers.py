@@ -1,11 +1,9 @@
 """kopf's handlers: the only decorators. An event becomes a key in the queue, no more.
 
-`on.event` alone: kopf then keeps no state, writes no annotation and no finalizer. The
-watches of Jobs and pods are cut to our own by a label selector on the server; a key of
-the mapping matches one resource only, so our own kind is watched whole.
+`on.event` alone: kopf then keeps no state, writes no annotation and no finalizer. It watches our
+own kind; Jobs and pods, of which there is much more news, are `reflector`'s.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +11,15 @@ import kopf
 
 from argus_contract import names
 from argus_operator.children import Children
-from argus_operator.cluster import CHUNK, OWN_CHILDREN
+from argus_operator.connection import CHUNK
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
 from argus_operator.stateless import NoDiffBase, NoProgress
-from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
-from argus_operator.views import JobView, Key, PodView, key_of_run, read_job, read_pod, read_run
+from argus_operator.views import key_of_run, read_run
 
 IDLE_SECONDS = 0.1
 """For which kopf keeps a task and the whole last event of an object, in case another comes: its own
 five seconds are memory for thousands of them, when many runs come at once."""
-_JOB = ("batch", "v1", "jobs")
-_POD = ("", "v1", "pods")
 
 
 def settings() -> kopf.OperatorSettings:
@@ -37,18 +32,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.persistence.progress_storage = NoProgress()
     chosen.queueing.idle_timeout = IDLE_SECONDS
     chosen.watching.chunk_size = CHUNK
-    chosen.watching.label_selectors[_only(_JOB)] = OWN_CHILDREN
-    chosen.watching.label_selectors[_only(_POD)] = OWN_CHILDREN
     return chosen
-
-
-def _only(kind: tuple[str, str, str]) -> Callable[[Any], bool]:
-    """Returns a selector of exactly one kind."""
-
-    def matches(resource: Any) -> bool:
-        return (resource.group, resource.version, resource.plural) == kind
-
-    return matches
 
 
 def register(
@@ -63,22 +47,6 @@ def register(
     says where it is.
     """
     registry = kopf.OperatorRegistry()
-
-    def look_at(key: Key, within: float = AT_ONCE) -> None:
-        if not runs.is_settled(key, children.jobs(key)):
-            queue.add_within(key, within)
-
-    def hear(event: Any, child: JobView | PodView | None) -> None:
-        if child is None:
-            return
-        before = children.find(child)
-        if event["type"] == "DELETED":
-            children.drop(child)
-            look_at(child.key, urgency_of_end(child))
-        elif children.put(child):
-            within = urgency(before, child)
-            if within is not None:
-                look_at(child.key, within)
 
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
@@ -101,15 +69,9 @@ def register(
         if event["type"] == "DELETED":
             runs.drop(key, version)
             queue.add(key)
-        elif runs.put(read_run(raw)) is Change.WISH:
-            look_at(key)
-
-    @kopf.on.event(*_JOB, registry=registry)
-    async def job_changed(event: Any, **_: Any) -> None:
-        hear(event, read_job(event["object"]))
-
-    @kopf.on.event(*_POD, registry=registry)
-    async def pod_changed(event: Any, **_: Any) -> None:
-        hear(event, read_pod(event["object"]))
+            return
+        is_wish = runs.put(read_run(raw)) is Change.WISH
+        if is_wish and not runs.is_settled(key, children.jobs(key)):
+            queue.add(key)
 
     return registry

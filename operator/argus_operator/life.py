@@ -30,6 +30,7 @@ async def live(
     begin: Callable[[], None],
     working: Coroutine[Any, Any, None],
     listing: Coroutine[Any, Any, None],
+    reflecting: Coroutine[Any, Any, None],
     watching: Coroutine[Any, Any, None],
     stop: asyncio.Event,
 ) -> None:
@@ -41,6 +42,7 @@ async def live(
     parts = [
         worker,
         asyncio.create_task(listing),
+        asyncio.create_task(reflecting),
         asyncio.create_task(election.run()),
         asyncio.create_task(_act(election, scopes, begin)),
         asyncio.create_task(_until(stop)),

@@ -38,6 +38,7 @@ from argus_operator.observe import Observer
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
 from argus_operator.reconcile import Reconciler
+from argus_operator.reflector import Reflector
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
 from argus_operator.scopes import Scopes
@@ -116,6 +117,15 @@ async def run(
             namespaces=namespaces,
             clock=time.monotonic,
         )
+        reflector = Reflector(
+            cluster=cluster,
+            runs=runs,
+            children=children,
+            queue=queue,
+            namespaces=namespaces,
+            clock=time.monotonic,
+            jitter=random.Random(),
+        )
         slots = Slots()
         reconciler = Reconciler(
             runs=runs,
@@ -159,6 +169,7 @@ async def run(
             begin=resync.begin,
             working=work(queue, reconciler, slots),
             listing=resync.run(),
+            reflecting=reflector.run(),
             watching=_watch(
                 registry=handlers.register(
                     queue,

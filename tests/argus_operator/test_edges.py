@@ -629,24 +629,6 @@ def test_a_pod_that_answers_after_a_while_is_asked_as_often_as_before(pod: PodVi
     assert [ask(6), ask(7)] == [3, 4]
 
 
-def test_only_jobs_and_pods_are_filtered_by_the_server() -> None:
-    class Resource:
-        def __init__(self, group: str, version: str, plural: str) -> None:
-            self.group, self.version, self.plural = group, version, plural
-            self.kind = self.singular = plural
-            self.shortcuts: frozenset[str] = frozenset()
-            self.categories: frozenset[str] = frozenset()
-            self.preferred = True
-
-    selectors = handlers.settings().watching.label_selectors
-    ours: Any = Resource(names.GROUP, names.VERSION, names.PLURAL)
-    jobs: Any = Resource("batch", "v1", "jobs")
-    pods: Any = Resource("", "v1", "pods")
-    assert selectors.collect(ours) == []
-    assert selectors.collect(jobs) == ["argus.tachyon.dev/component in (trainer,planner)"]
-    assert selectors.collect(pods) == ["argus.tachyon.dev/component in (trainer,planner)"]
-
-
 def test_kopf_remembers_nothing_of_an_object() -> None:
     persistence = handlers.settings().persistence
     body, patch = kopf.Body({"metadata": {"name": "a"}, "spec": {"size": 1}}), kopf.Patch()

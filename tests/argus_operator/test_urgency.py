@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,7 +12,9 @@ from argus_contract import names
 from argus_contract.status import Phase
 from argus_operator import handlers
 from argus_operator.children import Children
+from argus_operator.connection import WatchEvent
 from argus_operator.queue import WorkQueue
+from argus_operator.reflector import Reflector
 from argus_operator.runs import Runs
 from argus_operator.urgency import (
     AT_ONCE,
@@ -21,7 +24,7 @@ from argus_operator.urgency import (
     urgency,
     urgency_of_end,
 )
-from argus_operator.views import Hindrance, JobEnd, Key
+from argus_operator.views import Hindrance, JobEnd, Key, read_job
 
 KEY = Key("team", "edge")
 
@@ -66,7 +69,7 @@ def test_the_end_of_a_job_does_not_wait_and_that_of_its_pod_waits_for_it(scene: 
 
 
 class Watch:
-    """The handlers, without kopf: tells an event, and which run is due now."""
+    """The watches, without an API server: tells an event, and which run is due now."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -74,10 +77,24 @@ class Watch:
         self.queue.open()
         self.runs, self.children = Runs(), Children()
         registry = handlers.register(self.queue, self.runs, self.children, None)
-        self.told = {h.fn.__name__: h.fn for h in registry._watching.get_all_handlers()}
+        (self.run_changed,) = (h.fn for h in registry._watching.get_all_handlers())
+        nobody: Any = Mock()
+        self.reflector = Reflector(
+            cluster=nobody,
+            runs=self.runs,
+            children=self.children,
+            queue=self.queue,
+            namespaces=(),
+            clock=lambda: self.now,
+            jitter=random.Random(1),
+        )
 
-    def tell(self, handler: str, kind: str, raw: dict[str, Any]) -> None:
-        asyncio.run(self.told[handler](event={"type": kind, "object": raw}))
+    def tell_run(self, kind: str, raw: dict[str, Any]) -> None:
+        asyncio.run(self.run_changed(event={"type": kind, "object": raw}))
+
+    def tell_job(self, kind: str, raw: dict[str, Any]) -> None:
+        version = int(raw["metadata"]["resourceVersion"])
+        self.reflector.hear(WatchEvent(kind, raw, version), read_job)
 
     def is_due(self) -> bool:
         key = self.queue._take()
@@ -110,32 +127,32 @@ COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
 
 def test_a_new_run_and_a_new_wish_are_looked_at_at_once_and_our_own_status_never() -> None:
     watch = Watch()
-    watch.tell("run_changed", "ADDED", raw_run(1))
+    watch.tell_run("ADDED", raw_run(1))
     assert watch.is_due()
-    watch.tell("run_changed", "MODIFIED", raw_run(2, Phase.PENDING))
+    watch.tell_run("MODIFIED", raw_run(2, Phase.PENDING))
     assert not watch.is_due()
-    watch.tell("run_changed", "MODIFIED", raw_run(3, Phase.PENDING, generation=2))
+    watch.tell_run("MODIFIED", raw_run(3, Phase.PENDING, generation=2))
     assert watch.is_due()
-    watch.tell("run_changed", "DELETED", raw_run(4, Phase.PENDING, generation=2))
+    watch.tell_run("DELETED", raw_run(4, Phase.PENDING, generation=2))
     assert watch.is_due()
     assert watch.runs.get(KEY) is None
 
 
 def test_news_of_a_job_is_gathered_its_end_is_not_and_that_of_an_ended_run_is_none() -> None:
     watch = Watch()
-    watch.tell("run_changed", "ADDED", raw_run(1))
+    watch.tell_run("ADDED", raw_run(1))
     assert watch.is_due()
-    watch.tell("job_changed", "ADDED", raw_job(2))
+    watch.tell_job("ADDED", raw_job(2))
     assert not watch.is_due()
     watch.now = GATHER_SECONDS
     assert watch.is_due()
-    watch.tell("job_changed", "MODIFIED", raw_job(3, active=1))
+    watch.tell_job("MODIFIED", raw_job(3, active=1))
     watch.now = 60
     assert not watch.is_due(), "that a pod is active is told by the pod"
-    watch.tell("job_changed", "MODIFIED", raw_job(4, **COMPLETE))
+    watch.tell_job("MODIFIED", raw_job(4, **COMPLETE))
     assert watch.is_due()
-    watch.tell("run_changed", "MODIFIED", raw_run(5, Phase.SUCCEEDED))
-    watch.tell("job_changed", "MODIFIED", raw_job(6, succeeded=1, **COMPLETE))
-    watch.tell("job_changed", "DELETED", raw_job(7, **COMPLETE))
+    watch.tell_run("MODIFIED", raw_run(5, Phase.SUCCEEDED))
+    watch.tell_job("MODIFIED", raw_job(6, succeeded=1, **COMPLETE))
+    watch.tell_job("DELETED", raw_job(7, **COMPLETE))
     watch.now = 120
     assert not watch.is_due()
