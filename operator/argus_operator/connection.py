@@ -6,7 +6,7 @@ Plain JSON over the client's own connection pool, without its generated models.
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 import aiohttp
@@ -22,7 +22,8 @@ TIMEOUT_SECONDS = 20
 WATCH_SECONDS = 300
 """The API server ends a watch after this to twice this, so that not all begin anew at once."""
 SILENCE_SECONDS = 90
-"""A watch without a word for so long is dead: about every minute there is a bookmark."""
+"""A watch without a word for so long ends as well: its connection may be dead, and nobody tells. In
+a cluster where anything of the kind changes there is a bookmark about every minute."""
 
 
 class WatchEvent(NamedTuple):
@@ -130,7 +131,7 @@ class Connection:
         return answer
 
     async def _watch(self, path: str, version: int, **query: str) -> AsyncIterator[WatchEvent]:
-        """Yields what changes after this version, until the API server ends the watch."""
+        """Yields what changes after this version, until the watch is over or silent."""
         asked = {
             **query,
             "watch": "true",
@@ -150,10 +151,11 @@ class Connection:
                     text = await response.read()
                     raise _refusal(response, _parse(text), text)
                 rest = b""
-                async for data in response.content.iter_any():
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        yield _read_event(path, line)
+                with suppress(aiohttp.ServerTimeoutError):
+                    async for data in response.content.iter_any():
+                        *lines, rest = (rest + data).split(b"\n")
+                        for line in lines:
+                            yield _read_event(path, line)
 
     async def _send(
         self,

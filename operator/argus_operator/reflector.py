@@ -15,14 +15,19 @@ import structlog
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.connection import WatchEvent
-from argus_operator.errors import ApiUnreachable, OperatorError
+from argus_operator.errors import ApiError, OperatorError, WatchFailed
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Runs
 from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
 from argus_operator.views import JobView, Key, Listed, PodView, Raw, read_job, read_pod
 
-FIRST_PAUSE, LAST_PAUSE = 0.1, 10.0
-"""Seconds before a watch is made again: doubled each time, until one has lasted for the longest."""
+FIRST_PAUSE, BUSY_PAUSE, LAST_PAUSE = 0.1, 1.0, 10.0
+"""Seconds before a watch is made again: at first, at least after the API server said no, and at
+most. Doubled each time, until a watch has lasted for the longest."""
+GONE = 410
+"""Answer to a version that the API server has forgotten."""
+GIVE_UP_SECONDS = 600.0
+"""For which the API server may refuse a watch."""
 
 _log = structlog.get_logger()
 
@@ -35,6 +40,51 @@ class _Kind:
     list: Callable[[str | None], Awaitable[Listed]]
     watch: Callable[[str | None, int], AsyncIterator[WatchEvent]]
     read: Read
+
+
+class _Course:
+    """How it goes with one watch: where it stands, and when it is made again."""
+
+    def __init__(self, kind: str) -> None:
+        self.version: int | None = None
+        """Up to which all is known; None: all must be listed."""
+        self._kind = kind
+        self._began: float | None = None
+        self._is_good = False
+        self._broken_since: float | None = None
+        self._pause = FIRST_PAUSE
+
+    def begins(self, now: float) -> None:
+        self._began, self._is_good = now, False
+
+    def goes_on(self, version: int) -> None:
+        """The API server told of a change, or ended the watch in order."""
+        self.version, self._is_good = version, True
+        if self._broken_since is not None:
+            self._broken_since = None
+            _log.info("watch stands again", kind=self._kind)
+
+    def breaks(self, error: OperatorError, now: float) -> None:
+        """Raises WatchFailed if the API server has refused the watch for long."""
+        if self._broken_since is None:
+            self._broken_since = now
+            _log.warning("watch broken", kind=self._kind, error=str(error))
+        refusal = error if isinstance(error, ApiError) else None
+        if refusal and now - self._broken_since > GIVE_UP_SECONDS:
+            raise WatchFailed(f"{self._kind} cannot be watched: {error}") from error
+        # What came after this version comes again, for as long as the API server knows it.
+        if (refusal and refusal.status == GONE) or self._pause >= LAST_PAUSE:
+            self.version = None
+        elif refusal:
+            self._pause = max(self._pause, BUSY_PAUSE)
+
+    def pause(self, now: float) -> float:
+        """Returns seconds until the watch is to be made again."""
+        if self._began is not None and self._is_good and now - self._began > LAST_PAUSE:
+            self._pause = FIRST_PAUSE
+        self._began = None
+        pause, self._pause = self._pause, min(2 * self._pause, LAST_PAUSE)
+        return pause
 
 
 class Reflector:
@@ -61,36 +111,31 @@ class Reflector:
         self._jitter = jitter
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Watches for ever."""
-        async with asyncio.TaskGroup() as group:
-            for namespace in self._namespaces:
-                for kind in self._kinds:
-                    group.create_task(self._reflect(kind, namespace, sleep))
+        """Watches for ever. Raises WatchFailed if the API server refuses that for long."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for namespace in self._namespaces:
+                    for kind in self._kinds:
+                        group.create_task(self._reflect(kind, namespace, sleep))
+        except* WatchFailed as failed:
+            raise WatchFailed(str(failed.exceptions[0])) from None
 
     async def _reflect(
         self, kind: _Kind, namespace: str | None, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
-        version: int | None = None
-        pause = FIRST_PAUSE
+        course = _Course(kind.name)
         while True:
-            began = self._clock()
-            broken: OperatorError | None = None
             try:
-                if version is None:
-                    version = self._correct(await kind.list(namespace), namespace)
-                async for event in kind.watch(namespace, version):
-                    version = event.version
+                if course.version is None:
+                    course.version = self._correct(await kind.list(namespace), namespace)
+                course.begins(self._clock())
+                async for event in kind.watch(namespace, course.version):
+                    course.goes_on(event.version)
                     self.hear(event, kind.read)
-            except ApiUnreachable as error:  # what came after this version comes again
-                broken = error
-            except OperatorError as error:  # as when the API server has forgotten this version
-                broken, version = error, None
-            if self._clock() - began > LAST_PAUSE:
-                pause = FIRST_PAUSE
-            if broken and pause == FIRST_PAUSE:  # one line for each row of failures
-                _log.warning("watch broken", kind=kind.name, error=str(broken))
-            await sleep(pause * self._jitter.uniform(0.5, 1.0))
-            pause = min(2 * pause, LAST_PAUSE)
+                course.goes_on(course.version)
+            except OperatorError as error:
+                course.breaks(error, self._clock())
+            await sleep(course.pause(self._clock()) * self._jitter.uniform(0.5, 1.0))
 
     def hear(self, event: WatchEvent, read: Read) -> None:
         """Takes one change."""

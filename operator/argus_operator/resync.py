@@ -13,7 +13,7 @@ import structlog
 
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
-from argus_operator.errors import OperatorError
+from argus_operator.errors import OperatorError, WatchFailed
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
 from argus_operator.views import Key, Listed, ListedRuns
@@ -47,6 +47,8 @@ class Resync:
         """In a row, up to now."""
         self.listed_at: float | None = None
         """When everything was listed last; None: not yet."""
+        self._newest: dict[type, int] = {}
+        """Version of the newest list of each kind."""
 
     async def fill(self) -> None:
         """The first pass: fills the caches. Raises errors of `errors.py`."""
@@ -103,10 +105,20 @@ class Resync:
             _log.warning("resync found what no event told", runs=missed)
 
     async def _children_of(self, namespace: str | None) -> tuple[Listed, ...]:
-        return (
+        lists = (
             await self._cluster.list_jobs(namespace),
             await self._cluster.list_pods(namespace),
         )
+        for listed in lists:
+            newest = self._newest.get(listed.kind, 0)
+            if listed.version < newest:
+                # Watches wait for versions that are days away, and caches hold what is no more.
+                raise WatchFailed(
+                    f"the API server's versions went back from {newest} to {listed.version}, "
+                    "as when its etcd was restored: the operator must begin anew"
+                )
+            self._newest[listed.kind] = listed.version
+        return lists
 
     def _correct(self, pages: Sequence[ListedRuns], namespace: str | None) -> set[Key]:
         """Takes the whole list of runs; returns those for which it was news."""

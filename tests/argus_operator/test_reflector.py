@@ -15,14 +15,17 @@ from argus_operator import connection
 from argus_operator.children import Children
 from argus_operator.cluster import OWN_CHILDREN, Cluster
 from argus_operator.connection import WatchEvent
-from argus_operator.errors import ApiError, ApiUnreachable, OperatorError, api_error
+from argus_operator.errors import ApiError, ApiUnreachable, OperatorError, WatchFailed, api_error
 from argus_operator.queue import WorkQueue
 from argus_operator.reflector import LAST_PAUSE, Reflector
+from argus_operator.resync import Resync
 from argus_operator.runs import Runs
-from argus_operator.views import Key, Listed, PodView, Raw, read_pod
+from argus_operator.urgency import GATHER_SECONDS, START_SECONDS
+from argus_operator.views import JobView, Key, Listed, ListedRuns, PodView, Raw, read_pod
 
 KEY = Key("team", "edge")
 EXPIRED = api_error(410, "Expired", "too old resource version")
+BUSY = api_error(429, "TooManyRequests", "later")
 UNREACHABLE = ApiUnreachable("connection reset")
 
 
@@ -53,6 +56,8 @@ class Server(Cluster):
 
     def __init__(self, *watches: list[WatchEvent | OperatorError]) -> None:
         self.asked: list[str | int] = []
+        self.pods, self.newest = [raw_pod(10)], 10
+        self.listing: Callable[[], None] = lambda: None
         self._watches = iter(watches)
 
     async def list_jobs(self, namespace: str | None) -> Listed:
@@ -61,9 +66,9 @@ class Server(Cluster):
 
     async def list_pods(self, namespace: str | None) -> Listed:
         self.asked.append("list")
-        pod = read_pod(raw_pod(10))
-        assert pod is not None
-        return Listed(kind=PodView, children=(pod,), version=10)
+        self.listing()
+        pods = tuple(filter(None, map(read_pod, self.pods)))
+        return Listed(kind=PodView, children=pods, version=self.newest)
 
     async def watch_pods(self, namespace: str | None, version: int) -> AsyncIterator[WatchEvent]:
         self.asked.append(version)
@@ -114,6 +119,8 @@ class Story:
         pytest.param([[pod_event(12), UNREACHABLE]], ["list", 10, 12], id="connection lost"),
         pytest.param([[UNREACHABLE], []], ["list", 10, 10, 10], id="connection refused"),
         pytest.param([[pod_event(12), EXPIRED]], ["list", 10, "list", 10], id="version forgotten"),
+        pytest.param([[pod_event(12), BUSY]], ["list", 10, 12], id="too many requests"),
+        pytest.param([[BUSY]] * 5, ["list", *[10] * 5, "list", 10], id="refused for long"),
     ],
 )
 def test_a_watch_goes_on_where_it_was_and_lists_only_if_it_must(
@@ -122,10 +129,40 @@ def test_a_watch_goes_on_where_it_was_and_lists_only_if_it_must(
     assert Story(*watches).play().server.asked == asked
 
 
-def test_a_list_and_a_change_name_the_run_and_an_older_picture_does_not_win() -> None:
-    story = Story([pod_event(12, phase="Running"), pod_event(11, phase="Pending")]).play()
-    assert story.version() == 12
-    assert story.queue._take() == KEY
+def test_a_change_names_its_run_and_an_older_picture_does_not_win() -> None:
+    story = Story([pod_event(12, phase="Running"), pod_event(11, phase="Pending")])
+    hear, due = story.reflector.hear, []
+
+    def hear_and_take(event: WatchEvent, read: Any) -> None:
+        take_all(story)
+        hear(event, read)
+        story.now += GATHER_SECONDS + START_SECONDS
+        due.append(take_all(story))
+
+    story.reflector.hear = hear_and_take  # type: ignore[method-assign]
+    assert story.play().version() == 12
+    assert due == [[KEY], []]
+
+
+def take_all(story: Story) -> list[Key]:
+    taken = []
+    while key := story.queue._take():
+        story.queue.done(key)
+        taken.append(key)
+    return taken
+
+
+def test_what_went_in_a_gap_of_the_watches_is_found_by_the_next_list() -> None:
+    story = Story([pod_event(12), EXPIRED])
+
+    def lose() -> None:
+        if len(story.server.asked) > 1:
+            story.server.pods, story.server.newest = [], 20
+            take_all(story)
+
+    story.server.listing = lose
+    assert story.play().children.pods(KEY) == ()
+    assert take_all(story) == [KEY]
 
 
 def test_a_pod_that_is_gone_is_dropped_and_one_that_cannot_be_read_stops_nobody() -> None:
@@ -142,7 +179,7 @@ def test_watches_that_break_at_once_are_made_less_and_less_often() -> None:
     assert pauses[:3] == sorted(pauses[:3])
 
 
-def test_a_watch_that_lasted_is_made_again_at_once() -> None:
+def test_a_watch_that_lasted_is_made_again_at_once_and_a_slow_failure_is_not() -> None:
     story = Story([UNREACHABLE], [UNREACHABLE], [UNREACHABLE], [pod_event(12)])
     hear = story.reflector.hear
 
@@ -152,6 +189,56 @@ def test_a_watch_that_lasted_is_made_again_at_once() -> None:
 
     story.reflector.hear = hear_late  # type: ignore[method-assign]
     assert story.play().pauses[-1] <= 0.1
+
+    def list_in_vain() -> None:
+        slow.now += 20
+        if len(slow.server.asked) > 8:
+            raise Enough
+        raise UNREACHABLE
+
+    slow = Story()
+    slow.server.listing = list_in_vain
+    assert slow.play().pauses[-1] >= LAST_PAUSE / 2
+
+
+def test_a_watch_that_is_refused_for_ten_minutes_ends_the_operator() -> None:
+    forbidden = api_error(403, "Forbidden", "may not watch pods")
+    story = Story(*[[forbidden]] * 5)
+
+    async def sleep(_: float) -> None:
+        story.now += 301
+
+    with pytest.raises(WatchFailed, match=r"pods cannot be watched.*may not watch pods"):
+        asyncio.run(story.reflector.run(sleep))
+    assert story.now == 602
+
+
+def test_versions_that_go_back_end_the_operator() -> None:
+    class Restored(Server):
+        async def list_jobs(self, namespace: str | None) -> Listed:
+            return Listed(kind=JobView, children=(), version=5)
+
+        async def list_runs(self, *_: Any) -> AsyncIterator[ListedRuns]:
+            yield ListedRuns(keys=(), documents=(), version=10)
+
+    server = Restored()
+    resync = Resync(
+        cluster=server,
+        runs=Runs(),
+        children=Children(),
+        queue=WorkQueue(lambda: 0.0, random.Random(1)),
+        namespaces=(),
+        clock=lambda: 0.0,
+    )
+
+    async def story() -> None:
+        await resync.fill()
+        await resync.check(0.0)
+        server.newest = 9
+        with pytest.raises(WatchFailed, match="from 10 to 9"):
+            await resync.check(0.0)
+
+    asyncio.run(story())
 
 
 # --- the bytes of a watch -----------------------------------------------------------------------
@@ -241,7 +328,7 @@ def test_what_the_api_server_says_instead_of_an_event_ends_the_watch_with_its_wo
     assert str(broken) == "403 Forbidden: may not watch"
 
 
-def test_nonsense_and_silence_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonsense_breaks_a_watch_and_silence_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     _, broken = watch(saying(b"<html>502</html>\n"))
     assert isinstance(broken, ApiUnreachable)
     assert "502" in str(broken)
@@ -255,5 +342,4 @@ def test_nonsense_and_silence_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> 
         return response
 
     told, broken = watch(be_silent)
-    assert [event.version for event in told] == [11]
-    assert isinstance(broken, ApiUnreachable)
+    assert ([event.version for event in told], broken) == ([11], None)
