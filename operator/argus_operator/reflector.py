@@ -49,13 +49,13 @@ class _Course:
         self.version: int | None = None
         """Up to which all is known; None: all must be listed."""
         self._kind = kind
-        self._began: float | None = None
+        self._began = 0.0
         self._is_good = False
         self._broken_since: float | None = None
         self._pause = FIRST_PAUSE
 
     def begins(self, now: float) -> None:
-        self._began, self._is_good = now, False
+        self._began = now
 
     def goes_on(self, version: int) -> None:
         """The API server told of a change, or ended the watch in order."""
@@ -80,9 +80,9 @@ class _Course:
 
     def pause(self, now: float) -> float:
         """Returns seconds until the watch is to be made again."""
-        if self._began is not None and self._is_good and now - self._began > LAST_PAUSE:
+        if self._is_good and now - self._began > LAST_PAUSE:
             self._pause = FIRST_PAUSE
-        self._began = None
+        self._is_good = False
         pause, self._pause = self._pause, min(2 * self._pause, LAST_PAUSE)
         return pause
 
