@@ -10,7 +10,6 @@ from typing import Any
 import kopf
 
 from argus_contract import names
-from argus_operator.children import Children
 from argus_operator.connection import CHUNK
 from argus_operator.queue import WorkQueue
 from argus_operator.runs import Change, Runs
@@ -38,7 +37,6 @@ def settings() -> kopf.OperatorSettings:
 def register(
     queue: WorkQueue,
     runs: Runs,
-    children: Children,
     service_account_server: str | None,
 ) -> Any:
     """Returns a registry of kopf with all handlers of the operator.
@@ -70,8 +68,7 @@ def register(
             runs.drop(key, version)
             queue.add(key)
             return
-        is_wish = runs.put(read_run(raw)) is Change.WISH
-        if is_wish and not runs.is_settled(key, children.jobs(key)):
+        if runs.put(read_run(raw)) is Change.WISH:
             queue.add(key)
 
     return registry

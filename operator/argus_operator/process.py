@@ -97,9 +97,12 @@ async def run(
     surroundings: Surroundings, configuration: Configuration, stop: asyncio.Event
 ) -> None:
     """Runs the operator until `stop` is set. Raises an Ending."""
-    queue = WorkQueue(time.monotonic, random.Random())
-    runs = Runs()
-    children = Children()
+    runs, children = Runs(), Children()
+    queue = WorkQueue(
+        time.monotonic,
+        random.Random(),
+        lambda key: runs.is_settled(key, children.jobs(key)),
+    )
     namespaces = configuration.watch_namespaces
     async with contextlib.AsyncExitStack() as stack:
         cluster = await Cluster.connect(surroundings.kubeconfig)
@@ -119,7 +122,6 @@ async def run(
         )
         reflector = Reflector(
             cluster=cluster,
-            runs=runs,
             children=children,
             queue=queue,
             namespaces=namespaces,
@@ -174,7 +176,6 @@ async def run(
                 registry=handlers.register(
                     queue,
                     runs,
-                    children,
                     service_account_server=None if surroundings.kubeconfig else cluster.server,
                 ),
                 settings=handlers.settings(),

@@ -141,9 +141,16 @@ class Backlog:
 class WorkQueue:
     """A backlog that workers can wait for, in one event loop."""
 
-    def __init__(self, clock: Callable[[], float], jitter: random.Random) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        jitter: random.Random,
+        is_settled: Callable[[Key], bool] = lambda _: False,
+    ) -> None:
+        """`is_settled`: says of which runs nothing is left to do; they are not taken."""
         self._backlog = Backlog(jitter)
         self._clock = clock
+        self._is_settled = is_settled
         self._changed = asyncio.Event()
         self.is_open = False
 
@@ -165,19 +172,17 @@ class WorkQueue:
         Not while the queue is closed: of months in which a replica stands by nothing must be left
         for the moment in which it is needed. Who opens it names what there is to do.
         """
-        if not self.is_open:
-            return
-        self._backlog.add(key, self._clock())
-        self._changed.set()
+        self.add_within(key, 0.0)
 
     def add_within(self, key: Key, seconds: float) -> None:
         """Makes the key due by then: more news until then is looked at together with this."""
+        if not self.is_open or self._is_settled(key):
+            return
+        now = self._clock()
         if seconds <= 0:
-            self.add(key)
-            return
-        if not self.is_open:
-            return
-        self._backlog.add_by(key, self._clock() + seconds)
+            self._backlog.add(key, now)
+        else:
+            self._backlog.add_by(key, now + seconds)
         self._changed.set()
 
     def wake_in(self, key: Key, seconds: float | None) -> None:

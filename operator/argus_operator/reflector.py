@@ -17,9 +17,8 @@ from argus_operator.cluster import Cluster
 from argus_operator.connection import WatchEvent
 from argus_operator.errors import ApiError, OperatorError, WatchFailed
 from argus_operator.queue import WorkQueue
-from argus_operator.runs import Runs
-from argus_operator.urgency import AT_ONCE, urgency, urgency_of_end
-from argus_operator.views import JobView, Key, Listed, PodView, Raw, read_job, read_pod
+from argus_operator.urgency import urgency, urgency_of_end
+from argus_operator.views import JobView, Listed, PodView, Raw, read_job, read_pod
 
 FIRST_PAUSE, BUSY_PAUSE, LAST_PAUSE = 0.1, 1.0, 10.0
 """Seconds before a watch is made again: at first, at least after the API server said no, and at
@@ -92,7 +91,6 @@ class Reflector:
         self,
         *,
         cluster: Cluster,
-        runs: Runs,
         children: Children,
         queue: WorkQueue,
         namespaces: Sequence[str],
@@ -103,7 +101,6 @@ class Reflector:
             _Kind("jobs", cluster.list_jobs, cluster.watch_jobs, read_job),
             _Kind("pods", cluster.list_pods, cluster.watch_pods, read_pod),
         )
-        self._runs = runs
         self._children = children
         self._queue = queue
         self._namespaces: Sequence[str | None] = namespaces or (None,)
@@ -152,17 +149,13 @@ class Reflector:
         before = self._children.find(child)
         if event.type == "DELETED":
             self._children.drop(child)
-            self._look_at(child.key, urgency_of_end(child))
+            self._queue.add_within(child.key, urgency_of_end(child))
         elif self._children.put(child):
             within = urgency(before, child)
             if within is not None:
-                self._look_at(child.key, within)
+                self._queue.add_within(child.key, within)
 
     def _correct(self, listed: Listed, namespace: str | None) -> int:
         for key in self._children.correct(listed, namespace):
-            self._look_at(key, AT_ONCE)
+            self._queue.add(key)
         return listed.version
-
-    def _look_at(self, key: Key, within: float) -> None:
-        if not self._runs.is_settled(key, self._children.jobs(key)):
-            self._queue.add_within(key, within)

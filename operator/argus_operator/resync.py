@@ -131,7 +131,5 @@ class Resync:
         return news
 
     def _name(self, keys: Iterable[Key]) -> None:
-        """Has each run looked at that has something left to do."""
         for key in keys:
-            if not self._runs.is_settled(key, self._children.jobs(key)):
-                self._queue.add(key)
+            self._queue.add(key)

@@ -171,3 +171,15 @@ def test_a_waiting_worker_gets_what_is_added_and_what_becomes_due() -> None:
         return taken
 
     assert asyncio.run(story()) == [A, B, A]
+
+
+def test_a_run_of_which_nothing_is_left_to_do_is_not_taken() -> None:
+    settled: set[Key] = set()
+    queue = WorkQueue(lambda: 0.0, random.Random(1), settled.__contains__)
+    queue.open()
+    queue.add(A)
+    settled.update((A, B))
+    queue.add(B)
+    queue.add_within(B, 0.0)
+    assert queue._take() == A, "whoever named it before had something to do"
+    assert queue._take() is None

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -62,8 +62,8 @@ def make_resync(
     )
 
 
-def make_queue() -> WorkQueue:
-    queue = WorkQueue(lambda: 0.0, random.Random(1))
+def make_queue(is_settled: Callable[[Key], bool] = lambda _: False) -> WorkQueue:
+    queue = WorkQueue(lambda: 0.0, random.Random(1), is_settled)
     queue.open()
     return queue
 
@@ -232,7 +232,8 @@ def test_a_listing_finds_runs_that_no_event_told_of_and_leaves_alone_what_has_en
         made = replace(scene.observed.run, key=key, resource_version=str(version), status=status)
         return replace(made, **changes)
 
-    listing, queue, children, runs = Listing(), make_queue(), Children(), Runs()
+    listing, children, runs = Listing(), Children(), Runs()
+    queue = make_queue(lambda key: runs.is_settled(key, children.jobs(key)))
     resync = make_resync(listing, queue, children, runs)
     gone, suspended, known, over = (
         Key("team", name) for name in ("gone", "halted", "known", "over")
@@ -244,7 +245,7 @@ def test_a_listing_finds_runs_that_no_event_told_of_and_leaves_alone_what_has_en
     asyncio.run(resync.check(grace=0))
     named = {asyncio.run(queue.take()) for _ in range(3)}
     assert named == {gone, suspended, known}
-    assert queue.oldest() == 0, "nobody looks at a run that is over"
+    assert queue._take() is None, "nobody looks at a run that is over"
     assert runs.get(suspended) == wish
     assert runs.get(gone) is None
     assert resync.passes_with_missed_news == 1

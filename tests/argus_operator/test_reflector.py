@@ -89,7 +89,6 @@ class Story:
         self.queue.open()
         self.reflector = Reflector(
             cluster=self.server,
-            runs=Runs(),
             children=self.children,
             queue=self.queue,
             namespaces=(),

@@ -73,15 +73,18 @@ class Watch:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.queue = WorkQueue(lambda: self.now, random.Random(1))
-        self.queue.open()
         self.runs, self.children = Runs(), Children()
-        registry = handlers.register(self.queue, self.runs, self.children, None)
+        self.queue = WorkQueue(
+            lambda: self.now,
+            random.Random(1),
+            lambda key: self.runs.is_settled(key, self.children.jobs(key)),
+        )
+        self.queue.open()
+        registry = handlers.register(self.queue, self.runs, None)
         (self.run_changed,) = (h.fn for h in registry._watching.get_all_handlers())
         nobody: Any = Mock()
         self.reflector = Reflector(
             cluster=nobody,
-            runs=self.runs,
             children=self.children,
             queue=self.queue,
             namespaces=(),
