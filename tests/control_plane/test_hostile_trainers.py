@@ -136,6 +136,8 @@ def test_no_answer_changes_more_than_its_own_runs_progress(
         for name in everybody:
             address = address_of(pods[name])
             until(lambda a=address: crowd.asked[a] > 1, SECONDS, f"{name} to be asked again")
+        # On a busy machine an answer after 1.5 s may come after the time that it has.
+        until(lambda: step("late") == 1000, SECONDS, "an answer that took long")
 
         assert crowd.asked[canary] == 0
         for name in SILENCE:
@@ -149,7 +151,6 @@ def test_no_answer_changes_more_than_its_own_runs_progress(
             assert decided(api.get(f"{path}/{name}")) == decided(api.get(f"{path}/quiet")), name
             assert is_believed or not {*OWN_PROGRESS} & status(name).keys(), name
             assert is_believed or status(name)["attempts"] == status(name)["metrics"] == [], name
-        assert step("late") == 1000
         assert status("honest")["metrics"] == json.loads(words_of(pods["honest"], 5000))["metrics"]
         for name in everybody:
             plane.end_pod(namespace, pods[name]["metadata"]["name"])
