@@ -12,7 +12,7 @@
   as a share of those of plain Jobs of the same kind, in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
   nothing happens and nobody is asked for progress. `growth_slope`: processor time of a run when all
-  of these are there, over the same on a second control plane with few, in turns.
+  of these are there, over the same on a second control plane with few, in turns (median).
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
@@ -52,7 +52,7 @@ from stage.simulated import jobs_path, make_run, pods_path, runs_path
 SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
-NUM_TURNS, NUM_BATCHES = 2, 5
+NUM_TURNS, NUM_BATCHES = 2, 7
 BARE_SECONDS = 20
 OPERATOR_PYTHON = os.environ.get("OPERATOR_PYTHON", sys.executable)
 OPERATOR = (OPERATOR_PYTHON, "-m", "argus_operator")
@@ -240,18 +240,21 @@ class Bench:
         async with self.load.watching(pods_path("many"), by_name, **LIVE) as begun:
             await begun.until(RUNNING, "pods to run")
         self.tell(f"{RUNNING} more are running")
-        few, crowd = [], []
+        cpu: dict[str, list[float]] = {"few": [], "crowd": []}
         async with second(folder / "second") as other:
             await other.cpu_of_batch("warm-up")
             # Starting runs are looked at more often; after a minute they count as silent.
             await asyncio.sleep(90)
+            both = ((other, "few"), (self, "crowd"))
             for turn in range(NUM_BATCHES):
-                few.append(await other.cpu_of_batch(f"few-{turn}"))
-                crowd.append(await self.cpu_of_batch(f"crowd-{turn}"))
+                # Each comes first in every other turn: a machine that slows down hits both.
+                for bench, name in both if turn % 2 else both[::-1]:
+                    cpu[name].append(await bench.cpu_of_batch(f"{name}-{turn}"))
+        slopes = [b / a for a, b in zip(cpu["few"], cpu["crowd"], strict=True)]
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
         self.figures |= {
-            "growth_slope": stat.median(crowd) / stat.median(few),
+            "growth_slope": stat.median(slopes),
             "rss_mib": self.operator.rss_mib,
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
