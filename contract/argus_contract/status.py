@@ -409,3 +409,8 @@ class ArgusTrainingJobStatus(Model):
     """Why the run waits."""
     columns: Columns | None = None
     """Strings for `kubectl get`."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Says whether the run is over, be it in a phase that only a later version knows."""
+        return self.phase in TERMINAL_PHASES or self.completion_time is not None

@@ -12,10 +12,22 @@ from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
 from argus_operator.decision import Action, CreateJob, DeleteJob, ProveJob
-from argus_operator.errors import AlreadyExists, Invalid, Refused, api_error
+from argus_operator.errors import (
+    AlreadyExists,
+    ApiError,
+    ApiUnreachable,
+    Conflict,
+    Invalid,
+    Refused,
+    api_error,
+)
 from argus_operator.job import build_job
 from argus_operator.observed import Observed, Refusal
 from argus_operator.views import Hindrance, JobView
+
+TOLD_AFTER = 2
+"""Failures in a row after which a Job that cannot be made is the run's state, and not a fault that
+passes: a webhook that is down may stay down for hours, and the run must say so meanwhile."""
 
 
 class Executor:
@@ -56,6 +68,9 @@ class Executor:
         except (AlreadyExists, Refused):
             # What stands there or is not allowed now may be otherwise when the Job is made.
             return observed
+        except (ApiError, ApiUnreachable) as error:
+            if _may_pass(error, observed):
+                raise
         return observed
 
     async def _create(self, create: CreateJob, observed: Observed) -> Observed:
@@ -75,9 +90,19 @@ class Executor:
             job = found
         except Refused as error:
             return replace(observed, refusal=_refusal(error))
+        except (ApiError, ApiUnreachable) as error:
+            if _may_pass(error, observed):
+                raise
+            said = error.message if isinstance(error, ApiError) else str(error)
+            hindrance = Hindrance(reason="JobNotMade", message=said)
+            return replace(observed, refusal=Refusal(hindrance=hindrance))
         self._children.put(job)
         jobs = tuple(known for known in observed.jobs if known.uid != job.uid)
         return replace(observed, now=self._clock(), jobs=(*jobs, job))
+
+
+def _may_pass(error: ApiError | ApiUnreachable, observed: Observed) -> bool:
+    return isinstance(error, Conflict) or observed.failures < TOLD_AFTER
 
 
 def _refusal(error: Refused) -> Refusal:
@@ -88,7 +113,8 @@ def _refusal(error: Refused) -> Refusal:
 
 
 def _predecessor(create: CreateJob, found: JobView | None) -> Hindrance:
-    state = "is being deleted" if found is None or found.deleting else "still stands"
+    is_leaving = found is None or found.deleting
+    state = "is being deleted" if is_leaving else "still stands: delete it, or choose another name"
     return Hindrance(
         reason="WaitingForPredecessor",
         message=f"Job {create.name} of an earlier ArgusTrainingJob of this name {state}.",

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from argus_contract.status import TERMINAL_PHASES
+import structlog
+
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.configuration import Configuration
-from argus_operator.errors import Refused, api_error
+from argus_operator.errors import OperatorError, Refused, api_error
 from argus_operator.hindrances import Hindrances
 from argus_operator.observed import Observed
 from argus_operator.policies.wake import SILENT, poll_interval
@@ -28,6 +29,8 @@ from argus_operator.views import (
     RunView,
     read_workload,
 )
+
+_log = structlog.get_logger()
 
 PATIENCE = timedelta(seconds=5)
 """What does not start within this time is looked up in the cluster's events."""
@@ -66,7 +69,7 @@ class Observer:
             pods=self._pods(key),
             num_active=max(1, self._runs.num_live),
         )
-        if run.deleting or run.status.phase in TERMINAL_PHASES:
+        if run.deleting or run.status.has_ended:
             self.forget(key)
             return observed
         job = observed.jobs[-1] if observed.jobs else None
@@ -85,7 +88,7 @@ class Observer:
 
     async def confirm(self, run: RunView) -> None:
         """Raises Conflict if the API server has another document of this run by now."""
-        if run.status.phase in TERMINAL_PHASES:
+        if run.status.has_ended:
             return  # read just now, and an end is never taken back
         newest = await self._read(run.key)
         if newest is None or newest.resource_version != run.resource_version:
@@ -150,6 +153,10 @@ class Observer:
         try:
             workload = await self._cluster.get_workload_of(job)
         except Refused:  # no right to read Workloads: the Job's own words must do
+            return None
+        except OperatorError as error:
+            # A courtesy: a Kueue that is down must not keep a run from being suspended.
+            _log.warning("workload not read", job=job.name, error=str(error))
             return None
         return read_workload(workload) if workload else None
 

@@ -20,6 +20,8 @@ class Poll:
     """The newest report that was ever read, even if the last look failed."""
     failure: str | None
     """Why the last look failed."""
+    failures: int = 0
+    """Looks in a row, up to the last, that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class Observed:
     """Why Kueue holds the current Job back, in its words."""
     refusal: Refusal | None = None
     """What came of this reconcile's attempt to create a Job."""
+    failures: int = 0
+    """Looks at this run in a row, up to this one, that failed."""
     num_active: int = 1
     """Runs that have not ended: they share the budget of status writes."""
 
@@ -66,9 +70,15 @@ class Observed:
     @property
     def planners(self) -> tuple[PodView, ...]:
         """Pods that plan, but for those of an earlier resource of the same name."""
-        return tuple(p for p in self.pods if p.planning and p.created >= self.run.created)
+        return tuple(p for p in self.pods if p.planning and self._is_of_this_run(p))
 
     @property
     def trainers(self) -> tuple[PodView, ...]:
         """Pods that train, but for those of an earlier resource of the same name."""
-        return tuple(p for p in self.pods if not p.planning and p.created >= self.run.created)
+        return tuple(p for p in self.pods if not p.planning and self._is_of_this_run(p))
+
+    def _is_of_this_run(self, pod: PodView) -> bool:
+        # Two API servers may stamp the run and a pod of its Job in the wrong order.
+        if any(pod.owner_uid == job.uid for job in self.jobs):
+            return True
+        return pod.created >= self.run.created

@@ -54,7 +54,8 @@ class ProgressReader:
             report, failure = await self._ask(pod)
         if report is None and last:
             report = last.report
-        self._polls[pod.uid] = Poll(at=now, report=report, failure=failure)
+        failures = (last.failures if last else 0) + 1 if failure else 0
+        self._polls[pod.uid] = Poll(at=now, report=report, failure=failure, failures=failures)
 
     def _lengthened(self, pod: PodView, interval: timedelta) -> timedelta:
         doubled = interval * (1 << min(self._timeouts[pod.uid], 16))

@@ -100,14 +100,16 @@ class Backlog:
         self._release(key, now)
 
     def failed(self, key: Key, now: float) -> float:
-        """Takes a key back that failed; returns the seconds until it comes again."""
+        """Takes a key back that failed; returns the seconds until it comes again by itself.
+
+        If it was named meanwhile it is due at once: the news may be the cure.
+        """
         failures = self._failures.get(key, 0) + 1
         self._failures[key] = failures
         longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 16))
         pause = longest * self._jitter.uniform(0.5, 1.0) if failures > 1 else longest
-        self._again.discard(key)
-        self._working.discard(key)
         self.wake(key, now + pause)
+        self._release(key, now)
         return pause
 
     def failures(self, key: Key) -> int:

@@ -11,7 +11,6 @@ from datetime import datetime
 
 import structlog
 
-from argus_contract.status import TERMINAL_PHASES
 from argus_operator.carry_out import Executor
 from argus_operator.configuration import Configuration
 from argus_operator.decide import decide
@@ -52,23 +51,25 @@ class Reconciler:
         self._told_later: set[Key] = set()
         """Runs without a status, whose first look wrote none."""
 
-    async def reconcile(self, key: Key) -> float | None:
+    async def reconcile(self, key: Key, failures: int = 0) -> float | None:
         """Returns after how many seconds to look again without being told; None: never.
 
+        `failures`: looks at this run in a row that failed, up to now.
         Raises errors of `errors.py`; Conflict means that the picture was old.
         """
         try:
-            return await self._look(key)
+            return await self._look(key, failures)
         except BaseException:  # a cancelled one as well
             self._runs.forget(key)
             raise
 
-    async def _look(self, key: Key) -> float | None:
+    async def _look(self, key: Key, failures: int) -> float | None:
         observed = await self._observer.observe(key)
         if observed is None:
             self._status.forget(key)
             self._told_later.discard(key)
             return None
+        observed = replace(observed, failures=failures)
         decision = decide(observed, self._configuration)
         if decision.actions:
             is_first = _is_first_job(decision.actions, observed)
@@ -90,7 +91,7 @@ class Reconciler:
                 tell = _log.warning if news.warning else _log.info
                 tell(news.reason, run=str(key), message=news.message)
                 await self._events.tell(observed.run, news)
-            if written.status.phase in TERMINAL_PHASES:
+            if written.status.has_ended:
                 self._observer.forget(key)
                 decision = decide(replace(observed, run=written), self._configuration)
                 if decision.actions:

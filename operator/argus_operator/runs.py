@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from argus_contract.status import TERMINAL_PHASES
 from argus_operator.views import JobView, Key, RunView
 
 MAX_TOMBSTONES = 4096
@@ -64,7 +63,7 @@ class Runs:
             if version == before.version and before.document is None and not before.has_ended:
                 before.document = run
             return Change.NOTHING
-        has_ended = run.status.phase in TERMINAL_PHASES
+        has_ended = run.status.has_ended
         (self._live.discard if has_ended or run.deleting else self._live.add)(run.key)
         wish = (run.uid, run.generation, run.deleting, dict(run.labels))
         self._known[run.key] = _Known(

@@ -162,6 +162,8 @@ class PodView(ChildView):
     """When it should be gone, once its deletion was asked for: the end of its grace period."""
     pod_reason: str | None = None
     """`status.reason`, for example Evicted."""
+    pod_message: str | None = None
+    """`status.message`: why the kubelet refused it."""
     image_digest: str | None = None
     gone: bool = False
     """True for the last picture of a pod that is no longer in the API server."""
@@ -379,6 +381,7 @@ def read_pod(raw: Raw) -> PodView | None:
         exit=_read_exit(terminated, metadata, run_key) if terminated else None,
         leave_by=read_time(metadata.get("deletionTimestamp")),
         pod_reason=status.get("reason"),
+        pod_message=status.get("message"),
         image_digest=image_id[image_id.index("sha256:") :] if "sha256:" in image_id else None,
     )
 

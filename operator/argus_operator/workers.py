@@ -66,7 +66,7 @@ async def work(queue: WorkQueue, reconciler: Reconciler, slots: Slots) -> None:
 async def _handle(key: Key, queue: WorkQueue, reconciler: Reconciler) -> None:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            wake_in = await reconciler.reconcile(key)
+            wake_in = await reconciler.reconcile(key, queue.failures(key))
     except Conflict:
         queue.add(key)
         queue.done(key)

@@ -10,6 +10,7 @@ from argus_contract.exit_codes import ExitCode
 from argus_contract.progress import TrainerPhase
 from argus_contract.status import ConditionType, Disruptions, EndReason, Lineage, Phase
 from argus_operator.policies.columns import duration
+from argus_operator.policies.headline import UNKNOWN_AFTER
 from argus_operator.views import Hindrance, JobEnd
 
 EVICTED = {
@@ -315,7 +316,8 @@ def test_a_run_that_has_ended_stays_as_it_is_whatever_happens_to_its_children(
 def test_pods_of_an_earlier_resource_of_the_same_name_are_not_counted(
     scene: Any, build: Any
 ) -> None:
-    scene.job().ended("a", code=75, created=build.start - timedelta(hours=1))
+    born = build.start - timedelta(hours=1)
+    scene.job().ended("a", code=75, created=born, owner_uid="predecessors-job")
     status = scene.decide().status
     assert status.attempts == ()
     assert status.disruptions.count == 0
@@ -401,3 +403,52 @@ def test_the_status_says_whether_the_model_is_exact_even_after_the_pod_is_gone(
     assert (status.lineage.exact_resume, status.lineage.exact_resume_reason) == (False, reason)
     scene.says("a", None)
     assert scene.store().status.lineage == status.lineage
+
+
+def test_a_successor_is_believed_although_its_predecessors_node_was_ahead(
+    scene: Any, build: Any
+) -> None:
+    ahead = build.attempt(1, "a").model_copy(
+        update={"start": build.start + timedelta(seconds=63), "end_reason": EndReason.LOST}
+    )
+    scene.job().ended("a", code=137).says("a", build.report(attempts=(ahead,))).store()
+    report = build.report(claim=2, attempts=(ahead, build.attempt(2, "b")), step=90)
+    scene.running("b").says("b", report)
+    assert scene.store().status.progress.step == 90
+
+
+def test_a_trainer_that_answers_no_more_is_not_said_to_train(scene: Any, build: Any) -> None:
+    scene.job().running().says("a", build.report(), failure="no route to host")
+
+    def after(failures: int) -> Any:
+        (poll,) = scene.observed.polls.values()
+        scene.observed = replace(scene.observed, polls={"pod-a": replace(poll, failures=failures)})
+        return scene.store().status
+
+    assert after(UNKNOWN_AFTER - 1).reason == "Training"
+    status = after(UNKNOWN_AFTER)
+    assert (status.phase, status.reason) == (Phase.RUNNING, "ProgressUnknown")
+    assert "no route to host" in status.message
+    assert status.progress.step == 10, "what was known stays"
+
+
+REFUSED = {
+    "phase": "Failed",
+    "pod_reason": "UnexpectedAdmissionError",
+    "pod_message": "Allocate failed: no nvidia.com/gpu is free",
+}
+
+
+def test_a_pod_that_its_node_refused_is_told_of(scene: Any) -> None:
+    status = scene.job().pod("a", **REFUSED).store().status
+    assert (status.phase, status.reason) == (Phase.PENDING, "UnexpectedAdmissionError")
+    assert "no nvidia.com/gpu is free" in status.message
+
+
+def test_a_run_whose_last_pods_were_refused_is_not_blamed_on_an_earlier_one(scene: Any) -> None:
+    scene.job().ended("a", code=71).store()
+    scene.pod("b", **REFUSED).pod("c", **REFUSED)
+    scene.job_ended(JobEnd.FAILED, "BackoffLimitExceeded", failed=3)
+    status = scene.store().status
+    assert (status.phase, status.reason) == (Phase.FAILED, "BackoffLimitExceeded")
+    assert "no nvidia.com/gpu is free" in status.message

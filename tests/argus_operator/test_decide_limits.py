@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from argus_contract.progress import TrainerPhase
 from argus_contract.status import Attempt, Disruptions, EndReason, Pending, PendingSource, Phase
 from argus_operator.decision import CreateJob, DeleteJob, DeletePod
 from argus_operator.views import Hindrance, JobEnd
@@ -317,3 +318,54 @@ def test_what_a_run_waited_for_is_kept_while_it_stops(scene: Any, build: Any) ->
     scene.status(pending=pending).at(102)
     for _ in range(2):
         assert scene.store().status.pending == pending
+
+
+# --- what is no reason to stop a run --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec", [{"activeDeadlineSeconds": 60}, {"maxDisruptions": 0}, {"suspend": True}]
+)
+def test_a_run_whose_model_is_published_waits_for_its_job(
+    scene: Any, build: Any, spec: dict[str, Any]
+) -> None:
+    scene.job().ended("a", code=75)
+    last = build.report(
+        claim=2,
+        phase=TrainerPhase.ENDED,
+        artifact=build.artifact,
+        end_reason=EndReason.COMPLETED,
+    )
+    scene.running("b").at(30).store()
+    scene.spec(**spec).ended("b", report=last)
+    decision = scene.at(90).store()
+    assert decision.actions == ()
+    assert decision.status.phase is Phase.PUBLISHING
+    scene.job_ended(JobEnd.COMPLETE)
+    assert scene.store().status.phase is Phase.SUCCEEDED
+
+
+def test_a_trainer_on_a_node_whose_clock_is_behind_has_started(scene: Any, build: Any) -> None:
+    limit = {"preRunningDeadlineSeconds": 60}
+    scene.spec(**limit).job().running("a").at(20).store()
+    scene.spec(**limit, suspend=True).no_job().ended("a", code=75, gone=True).at(30).store()
+    assert scene.at(100).store().status.phase is Phase.SUSPENDED
+    scene.spec(**limit).at(200).job(generation=2).store()
+    born = {"created": second(build, 201), "started": second(build, 195)}
+    scene.running("t", owner_uid="job-2", **born)
+    assert scene.at(261).store().actions == ()
+
+
+def test_a_pod_that_is_older_than_its_run_by_another_clock_is_its_trainer(
+    scene: Any, build: Any
+) -> None:
+    scene.spec(preRunningDeadlineSeconds=60).job()
+    scene.running("a", created=second(build, -1)).says("a", build.report())
+    decision = scene.store()
+    assert decision.status.progress.step == 10
+    assert scene.at(62).store().actions == ()
+
+
+def test_a_run_that_is_to_stand_still_has_no_deadline_to_start(scene: Any) -> None:
+    scene.spec(preRunningDeadlineSeconds=60, suspend=True).queue("q").at(10).store()
+    assert scene.at(71).store().status.reason == "KueueNotEnabled"

@@ -483,5 +483,7 @@ def test_a_planner_of_an_earlier_resource_of_this_name_says_nothing(
     planned: Any, words: Any
 ) -> None:
     planned.planning(end=JobEnd.COMPLETE)
-    planner_ended(planned, words(BAD), created=planned.observed.run.created - timedelta(hours=1))
+    born = planned.observed.run.created - timedelta(hours=1)
+    theirs = {"owner_uid": "predecessors-job", "planning": True, "created": born}
+    planned.ended("a", report=words(BAD), **theirs)
     assert data_validated(planned.decide())[:2] == ("True", "ReportLost")

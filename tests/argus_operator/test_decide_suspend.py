@@ -1,6 +1,7 @@
 """A run that is told to stand still, and to go on."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,3 +195,51 @@ def test_a_run_that_stands_still_is_written_once(scene: Any) -> None:
     scene.spec(suspend=True, scheduling=empty).store()
     before = scene.observed.run.status
     assert not differs(before, scene.at(1000).decide().status)
+
+
+def test_what_was_refused_when_the_run_went_on_is_asked_for_and_nothing_else(
+    scene: Any, conditions: Any
+) -> None:
+    def look(error: ApiError | None) -> Any:
+        """As `Reconciler`: decides, carries out, decides again, and stores."""
+        asked: list[Any] = []
+
+        class Server:
+            async def prove_job(self, job: Any) -> None:
+                asked.append(job["spec"]["template"]["spec"]["containers"][0]["resources"])
+                if error:
+                    raise error
+
+            async def create_job(self, job: Any) -> Any:
+                await self.prove_job(job)
+                raise AssertionError
+
+        server: Any = Server()
+        executor = Executor(
+            cluster=server,
+            children=Children(),
+            configuration=scene.configuration,
+            clock=lambda: scene.now,
+        )
+        scene.observed = replace(scene.observed, refusal=None)
+        actions = scene.decide().actions
+        scene.observed = asyncio.run(executor.carry_out(actions, scene.observed))
+        return asked, scene.store()
+
+    wrong = {"resourcesPerNode": {"limits": {"cpu": "8"}, "requests": {"cpu": "64"}}}
+    refusal = api_error(422, "Invalid", "requests.cpu: must be less than or equal to cpu limit")
+    stopped(scene).store()
+    scene.spec(**wrong).run(generation=3)
+    for _ in range(2):
+        asked, decision = look(refusal)
+        assert asked == [wrong["resourcesPerNode"]]
+        assert (decision.status.phase, decision.status.reason) == (Phase.PENDING, "JobInvalid")
+    scene.spec(**wrong, suspend=True).run(generation=4)
+    asked, decision = look(refusal)
+    assert asked == [wrong["resourcesPerNode"]]
+    assert conditions(decision)[ConditionType.ACCEPTED] == "False"
+    right = {"resourcesPerNode": {"limits": {"cpu": "8"}, "requests": {"cpu": "8"}}}
+    scene.spec(**right, suspend=True).run(generation=5)
+    asked, decision = look(None)
+    assert asked == [right["resourcesPerNode"]]
+    assert conditions(decision)[ConditionType.ACCEPTED] == "True"

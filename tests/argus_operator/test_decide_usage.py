@@ -77,3 +77,37 @@ def test_a_bill_is_right_although_nobody_looked(make_scene: Any, build: Any) -> 
         bills.append(scene.store().status.usage)
     assert bills[0] == bills[1]
     assert bills[0].training_seconds == 12
+
+
+def test_attempts_that_last_words_left_out_are_counted_once(scene: Any, build: Any) -> None:
+    """Last words are cut to 4 KiB, from the oldest attempt on; the next report has them all."""
+    scene.job()
+    for number, pod in enumerate("abcd", start=1):
+        whole = tuple(
+            attempt.model_copy(update={"end_reason": EndReason.LOST})
+            if attempt.pod == "a"
+            else attempt
+            for attempt in closed(build, *"abcd"[:number])
+        )
+        if number == 1:
+            scene.ended("a", code=137, reason="OOMKilled").store()
+            continue
+        report = build.report(claim=number, attempts=whole, progress=None)
+        scene.running(pod).says(pod, report).store()
+        cut = report.model_copy(update={"attempts": whole[1:]})
+        status = scene.ended(pod, code=75, report=cut).store().status
+        assert [attempt.number for attempt in status.attempts] == list(range(1, number + 1))
+        assert status.usage.training_seconds == 4 * number
+        assert status.attempts[0].end_reason is EndReason.OOM_KILLED, "the operator knows better"
+        # A report counts those that had ended before it began.
+        assert status.disruptions.count == number - 1 - 1, "that was no disruption"
+
+
+def test_an_attempt_that_never_got_a_claim_is_paid_for(scene: Any, build: Any) -> None:
+    scene.job().ended("a", code=74)
+    assert scene.store().status.usage.training_seconds == 7
+    claimed = (build.attempt(1, "b", EndReason.PREEMPTED),)
+    scene.running("b").says("b", build.report(claim=1, attempts=claimed, progress=None))
+    for _ in range(2):
+        usage = scene.store().status.usage
+    assert usage.training_seconds == 7 + 4

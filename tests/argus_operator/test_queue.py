@@ -183,3 +183,15 @@ def test_a_run_of_which_nothing_is_left_to_do_is_not_taken() -> None:
     queue.add_within(B, 0.0)
     assert queue._take() == A, "whoever named it before had something to do"
     assert queue._take() is None
+
+
+def test_news_that_comes_during_a_look_that_fails_does_not_wait_for_the_back_off() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    queue.take(0)
+    queue.add(A, 0.5)
+    queue.failed(A, 1.0)
+    assert queue.take(1.0) == A
+    queue.failed(A, 1.0)
+    assert queue.take(1.5) is None, "no news any more"
+    assert queue.failures(A) == 2

@@ -81,7 +81,7 @@ async def work_until(
         queue.add(key)
 
     class Reconciler:
-        async def reconcile(self, key: Key) -> float | None:
+        async def reconcile(self, key: Key, failures: int) -> float | None:
             result: float | None = await reconcile(key)
             return result
 

@@ -8,7 +8,7 @@ import pytest
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import Phase
 from argus_operator.runs import Change, Runs
-from argus_operator.views import Key, RunView
+from argus_operator.views import Key, RunView, read_status
 
 
 @pytest.fixture
@@ -106,3 +106,13 @@ def test_a_run_with_a_time_to_live_is_settled_once_its_children_are_gone(
     runs.put(make_run(7, Phase.SUCCEEDED, spec=spec))
     assert not runs.is_settled(KEY, (job,))
     assert runs.is_settled(KEY, (replace(job, deleting=True),))
+
+
+def test_a_run_that_ended_in_a_phase_of_a_later_version_is_not_begun_again(scene: Any) -> None:
+    raw = {"phase": "Skipped", "completionTime": "2026-01-31T10:00:00Z"}
+    scene.run(status=read_status(raw))
+    assert scene.observed.run.status.phase is None
+    assert scene.decide().actions == ()
+    runs = Runs()
+    runs.put(scene.observed.run)
+    assert runs.is_settled(KEY, ())

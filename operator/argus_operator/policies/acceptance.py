@@ -25,6 +25,9 @@ JOB_INVALID = "JobInvalid"
 def accept(observed: Observed, draft: Draft) -> Draft:
     run = observed.run
     draft = draft.with_status(observed_generation=run.generation, pending=None)
+    is_resolved = bool(draft.status.job_name and draft.status.resolved and draft.status.run_key)
+    if is_resolved:
+        draft = _with_what_may_change(observed, draft)
     if observed.refusal and observed.refusal.invalid:
         return draft.saying(
             Phase.SUSPENDED if run.spec and run.spec.suspend else Phase.PENDING,
@@ -33,8 +36,8 @@ def accept(observed: Observed, draft: Draft) -> Draft:
             "spec.resourcesPerNode while spec.suspend is true; for another field, delete this "
             "ArgusTrainingJob and make it again.",
         )
-    if draft.status.job_name and draft.status.resolved and draft.status.run_key:
-        return _with_what_may_change(observed, replace(draft, accepted=True))
+    if is_resolved:
+        return replace(draft, accepted=True)
     if run.spec is None:
         errors = "; ".join(run.spec_errors)
         return (
@@ -64,8 +67,9 @@ def accept(observed: Observed, draft: Draft) -> Draft:
 
 def _with_what_may_change(observed: Observed, draft: Draft) -> Draft:
     """Resolves resources and place again while the run stands still, for its next Job."""
-    spec, resolved = observed.run.spec, draft.status.resolved
-    if spec is None or resolved is None or observed.run.status.phase is not Phase.SUSPENDED:
+    spec, resolved, before = observed.run.spec, draft.status.resolved, observed.run.status
+    stands_still = before.phase is Phase.SUSPENDED or before.reason == JOB_INVALID
+    if spec is None or resolved is None or not stands_still:
         return draft
     defaults = draft.configuration.defaults
     return draft.with_status(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
-from argus_operator.policies.halt import halt_for_good
+from argus_operator.policies.halt import halt_for_good, is_finishing
 from argus_operator.policies.suspension import free_since, resumed_at
 
 PRE_RUNNING = "PreRunningDeadlineExceeded"
@@ -17,7 +17,7 @@ ACTIVE = "DeadlineExceeded"
 
 def expire(observed: Observed, draft: Draft) -> Draft:
     """Stops a run whose time is up; wakes when it will be."""
-    if draft.over or draft.halted:
+    if draft.over or draft.halted or is_finishing(observed, draft):
         return draft
     active_end = _active_end(observed, draft)
     pre_running_end = None if _has_started(observed, draft) else _pre_running_end(observed)
@@ -52,12 +52,14 @@ def _has_started(observed: Observed, draft: Draft) -> bool:
         return draft.status.start_time is not None
     starts = [attempt.start for attempt in draft.status.attempts]
     starts += [pod.started for pod in observed.trainers if pod.started]
-    return any(start >= resumed for start in starts)
+    # A node's clock may be behind: a trainer of the Job that stands counts whatever it says.
+    own = (pod for pod in observed.trainers if draft.job and pod.owner_uid == draft.job.uid)
+    return any(pod.started for pod in own) or any(start >= resumed for start in starts)
 
 
 def _pre_running_end(observed: Observed) -> datetime | None:
     spec = observed.run.spec
-    if spec is None or spec.pre_running_deadline_seconds is None:
+    if spec is None or spec.pre_running_deadline_seconds is None or spec.suspend:
         return None
     return free_since(observed) + timedelta(seconds=spec.pre_running_deadline_seconds)
 

@@ -7,7 +7,7 @@ never gets as far as a durable state would burn nodes for ever.
 from argus_contract.status import DISRUPTIVE
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
-from argus_operator.policies.halt import halt_for_good
+from argus_operator.policies.halt import halt_for_good, is_finishing
 from argus_operator.policies.suspension import resumed_at
 
 MAX_FRUITLESS = 5
@@ -19,6 +19,8 @@ def limit(observed: Observed, draft: Draft) -> Draft:
     """Stops a run whose budget is spent."""
     spec, disruptions = observed.run.spec, draft.status.disruptions
     if not draft.accepted or draft.over or draft.halted or spec is None or disruptions is None:
+        return draft
+    if is_finishing(observed, draft):
         return draft
     last = f" The last one: {disruptions.last_reason}." if disruptions.last_reason else ""
     if disruptions.count > spec.max_disruptions:

@@ -56,7 +56,8 @@ def _succeed(observed: Observed, draft: Draft) -> Draft:
 
 
 def _fail(observed: Observed, draft: Draft, job: JobView) -> Draft:
-    pods = [pod for pod in observed.pods if pod.owner_uid == job.uid and pod.exit is not None]
+    # A pod that the kubelet refused has no exit, and says why.
+    pods = [p for p in observed.pods if p.owner_uid == job.uid and (p.exit or p.pod_reason)]
     if not pods:
         reason, message = job.end_reason or "JobFailed", job.end_message or "The Job failed."
         return draft.saying(Phase.FAILED, reason, message)

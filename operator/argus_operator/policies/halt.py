@@ -23,6 +23,18 @@ def halt(observed: Observed, draft: Draft) -> tuple[Draft, str | None]:
     return draft, f"Job {draft.job.name} leaves." if draft.job else None
 
 
+def is_finishing(observed: Observed, draft: Draft) -> bool:
+    """Says whether a trainer has ended well and the Job's own word is a moment away.
+
+    Its model is published: nothing is left that could be stopped.
+    """
+    job = draft.job
+    if job is None or job.deleting or job.end:
+        return False
+    own = (pod for pod in observed.trainers if pod.owner_uid == job.uid)
+    return any(pod.exit is not None and pod.exit.code == 0 for pod in own)
+
+
 def halt_for_good(observed: Observed, draft: Draft, reason: str, message: str) -> Draft:
     """Stops the run and, once all have left and said what they had to say, fails it."""
     draft, leaving = halt(observed, draft)

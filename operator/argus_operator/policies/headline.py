@@ -20,6 +20,8 @@ from argus_operator.views import PodView
 PROGRESS_UNKNOWN = "ProgressUnknown"
 QUIET_START = timedelta(seconds=60)
 """A trainer that says nothing for this long after its start is called Running anyway."""
+UNKNOWN_AFTER = 3
+"""Looks in a row that failed, after which an old report tells nothing of now."""
 
 
 def headline(observed: Observed, draft: Draft) -> Draft:
@@ -65,6 +67,13 @@ def _since_it_last_stood_still(observed: Observed, draft: Draft) -> tuple[bool, 
 
 
 def _without_pod(observed: Observed, draft: Draft) -> Draft:
+    job = draft.job
+    newest = next((p for p in reversed(observed.pods) if job and p.owner_uid == job.uid), None)
+    if newest and newest.phase == "Failed" and newest.exit is None and newest.pod_reason:
+        sentence = f"Pod {newest.name} was refused by node {newest.node}: {last_message(newest)}."
+        return _unless_pending(
+            draft, Phase.PENDING, newest.pod_reason, f"{sentence} A new pod will go on."
+        )
     has_run, last = _since_it_last_stood_still(observed, draft)
     if last is None and not has_run:
         return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
@@ -115,9 +124,9 @@ def _running(observed: Observed, draft: Draft, pod: PodView) -> Draft:
     poll = observed.polls.get(pod.uid)
     number = report.claim if report and report.claim else None
     who = f"Attempt {number} on {pod.node}" if number else f"Pod {pod.name} on {pod.node}"
-    if report is None:
-        if pod.started and observed.now - pod.started < QUIET_START:
-            return draft.saying(Phase.STARTING, "TrainerStarting", f"{who} starts its trainer.")
+    if report is None and pod.started and observed.now - pod.started < QUIET_START:
+        return draft.saying(Phase.STARTING, "TrainerStarting", f"{who} starts its trainer.")
+    if report is None or (poll and poll.failures >= UNKNOWN_AFTER):
         why = poll.failure if poll and poll.failure else "it was not asked yet"
         return draft.saying(
             Phase.RUNNING, PROGRESS_UNKNOWN, f"{who} runs; its progress is unknown: {why}."

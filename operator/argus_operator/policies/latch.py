@@ -7,13 +7,12 @@ never work) goes at once, one that ended after `ttlSecondsAfterFinished`.
 
 from datetime import datetime, timedelta
 
-from argus_contract.status import TERMINAL_PHASES
 from argus_operator.decision import Decision, DeleteJob
 from argus_operator.observed import Observed
 
 
 def has_ended(observed: Observed) -> bool:
-    return observed.run.status.phase in TERMINAL_PHASES
+    return observed.run.status.has_ended
 
 
 def tidy(observed: Observed) -> Decision:

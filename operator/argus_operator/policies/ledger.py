@@ -81,8 +81,13 @@ def newest_report(observed: Observed, status: ArgusTrainingJobStatus) -> Progres
         report = report_of(observed, pod)
         if report is None or report.run_key != status.run_key:
             continue
+        # Clocks of nodes differ: what started later is newer only if no claim says otherwise.
         newer_attempts = (
-            a for a in status.attempts if a.pod != pod.name and a.start > (pod.started or a.start)
+            a
+            for a in status.attempts
+            if a.pod != pod.name
+            and a.start > (pod.started or a.start)
+            and (report.claim is None or a.number > report.claim)
         )
         return None if any(newer_attempts) else report
     return None
@@ -99,7 +104,7 @@ def report_of(observed: Observed, pod: PodView) -> ProgressReport | None:
     if last is None or polled is None or last.run_key != polled.run_key:
         return last or polled
     gaps = {
-        "attempts": last.attempts or polled.attempts,
+        "attempts": _joined(polled.attempts, last.attempts),
         "metrics": last.metrics or polled.metrics,
         "checkpoint": last.checkpoint or polled.checkpoint,
         "data": last.data or polled.data,
@@ -125,7 +130,7 @@ def end_reason(pod: PodView) -> EndReason:
 def last_message(pod: PodView) -> str | None:
     """Returns the trainer's own words at its end, or what Kubernetes says of it."""
     if pod.exit is None:
-        return pod.pod_reason
+        return f"{pod.pod_reason}: {pod.pod_message}" if pod.pod_message else pod.pod_reason
     if pod.exit.report and pod.exit.report.message:
         return pod.exit.report.message
     if pod.exit.message:
@@ -139,7 +144,8 @@ def _merge(
     observed: Observed, status: ArgusTrainingJobStatus, report: ProgressReport | None
 ) -> tuple[tuple[Attempt, ...], Disruptions]:
     if report is not None and report.attempts and report.disruptions is not None:
-        attempts, disruptions = list(report.attempts), report.disruptions
+        attempts = list(_joined(status.attempts, report.attempts))
+        disruptions = report.disruptions
     else:
         attempts, disruptions = list(status.attempts), status.disruptions or NO_DISRUPTIONS
     closed: list[Attempt] = []
@@ -167,6 +173,13 @@ def _merge(
         if attempt.end_reason in DISRUPTIVE:
             disruptions = _with_one_more(disruptions, attempt)
     return tuple(attempts), disruptions
+
+
+def _joined(known: tuple[Attempt, ...], told: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Returns what was told, and before it what was known: last words are cut from the front."""
+    if not told:
+        return known
+    return (*(attempt for attempt in known if attempt.number < told[0].number), *told)
 
 
 def _seen(observed: Observed, status: ArgusTrainingJobStatus) -> Iterator[Attempt]:

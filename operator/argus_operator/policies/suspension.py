@@ -12,7 +12,7 @@ from argus_contract.status import Condition, ConditionStatus, ConditionType, Pha
 from argus_operator.decision import Draft, ProveJob
 from argus_operator.observed import Observed
 from argus_operator.policies.child import next_job
-from argus_operator.policies.halt import halt
+from argus_operator.policies.halt import halt, is_finishing
 
 SUSPENDED = "Suspended"
 SUSPENDING = "Suspending"
@@ -23,6 +23,8 @@ def suspend(observed: Observed, draft: Draft) -> Draft:
     """Stops what runs, and says so; a run that has ended has nothing to suspend."""
     spec = observed.run.spec
     if not draft.accepted or draft.over or spec is None or not spec.suspend:
+        return draft
+    if is_finishing(observed, draft):
         return draft
     draft, leaving = halt(observed, draft)
     if leaving:

@@ -23,8 +23,9 @@ def account(observed: Observed, draft: Draft) -> Draft:
     queued = _queued(observed, waited_until)
     if waited_until is None and not queued:
         return draft
-    listed = {attempt.number for attempt in now.attempts}
-    dropped = [attempt for attempt in before.attempts if attempt.number not in listed]
+    # By pod: an attempt that never got a claim has the number that the next claim takes.
+    listed = {attempt.pod for attempt in now.attempts}
+    dropped = [attempt for attempt in before.attempts if attempt.pod not in listed]
     earlier = (
         before.usage.training_seconds - _seconds(before, before.attempts) if (before.usage) else 0
     )
