@@ -452,3 +452,21 @@ def test_a_run_whose_last_pods_were_refused_is_not_blamed_on_an_earlier_one(scen
     status = scene.store().status
     assert (status.phase, status.reason) == (Phase.FAILED, "BackoffLimitExceeded")
     assert "no nvidia.com/gpu is free" in status.message
+
+
+def test_the_end_of_each_attempt_is_told_once_whatever_its_number(scene: Any, build: Any) -> None:
+    told: list[str] = []
+
+    def tell() -> None:
+        told.extend(news.message for news in scene.store().news if news.reason == "AttemptEnded")
+
+    scene.job().ended("a", code=74)
+    tell()
+    scene.running("b").says("b", build.report(claim=1, attempts=(build.attempt(1, "b"),)))
+    scene.ended("b", code=137)
+    tell()
+    tell()
+    assert [message.partition(",")[0] for message in told] == [
+        "Attempt 1 ended (StorageUnavailable",
+        "Attempt 1 ended (Crashed",
+    ]

@@ -87,12 +87,13 @@ def _judged(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> li
 
 def _ended_attempts(before: ArgusTrainingJobStatus, after: ArgusTrainingJobStatus) -> list[News]:
     """What no headline says: the end of the run tells of its last attempt."""
-    known = {a.number for a in before.attempts if a.end_reason}
+    # By pod: an attempt that never got a claim has the number that the next claim takes.
+    known = {a.pod for a in before.attempts if a.end_reason}
     if after.phase is Phase.FAILED and after.attempts:
-        known.add(after.attempts[-1].number)
+        known.add(after.attempts[-1].pod)
     told = []
     for attempt in after.attempts:
-        if attempt.end_reason in (None, EndReason.COMPLETED) or attempt.number in known:
+        if attempt.end_reason in (None, EndReason.COMPLETED) or attempt.pod in known:
             continue
         code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
         said = f": {attempt.message}" if attempt.message else ""
