@@ -23,11 +23,13 @@ class _Kind(Generic[Child]):
     def __init__(self) -> None:
         self.by_run: dict[Key, dict[str, Child]] = {}
         """uid -> newest view, by run."""
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+        """Version of the last picture of each that was told as deleted: a watch with a selector
+        says so too of one that lost its label, and may get it back."""
 
     def put(self, child: Child) -> bool:
         """Takes a picture unless a newer one is known. Returns whether it was new."""
-        if child.uid in self._deleted:
+        if child.resource_version <= self._deleted.get(child.uid, -1):
             return False
         known = self.by_run.setdefault(child.key, {})
         before = known.get(child.uid)
@@ -37,7 +39,7 @@ class _Kind(Generic[Child]):
         return True
 
     def drop(self, child: Child) -> None:
-        self._deleted[child.uid] = None
+        self._deleted[child.uid] = child.resource_version
         while len(self._deleted) > MAX_TOMBSTONES:
             self._deleted.popitem(last=False)
         known = self.by_run.get(child.key, {})
@@ -103,12 +105,13 @@ class Children:
     def _absent_from(self, listed: Listed, namespace: str | None) -> list[JobView | PodView]:
         """Returns what stood here before a list was made, and is not in the list."""
         kind = self._jobs if listed.kind is JobView else self._pods
-        uids = {child.uid for child in listed.children}
+        # By run as well: somebody may have given it the label of another one.
+        found = {(child.key, child.uid) for child in listed.children}
         return [
             child
             for known in kind.by_run.values()
             for child in known.values()
-            if child.uid not in uids
+            if (child.key, child.uid) not in found
             and child.resource_version <= listed.version
             and namespace in (None, child.key.namespace)
         ]

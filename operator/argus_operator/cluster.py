@@ -56,9 +56,9 @@ class Cluster(Connection):
             return None
 
     async def get_job(self, key: Key, name: str) -> JobView | None:
-        """Reads a Job afresh, past the cache."""
+        """Reads a Job afresh, past the cache, and whatever its labels say by now."""
         try:
-            return read_job(await self._request("GET", f"{_jobs(key.namespace)}/{name}"))
+            return read_job(await self._request("GET", f"{_jobs(key.namespace)}/{name}"), key)
         except NotFound:
             return None
 

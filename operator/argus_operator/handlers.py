@@ -4,7 +4,9 @@
 own kind; Jobs and pods, of which there is much more news, are `reflector`'s.
 """
 
+import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
@@ -19,6 +21,13 @@ from argus_operator.views import key_of_run, read_run
 IDLE_SECONDS = 0.1
 """For which kopf keeps a task and the whole last event of an object, in case another comes: its own
 five seconds are memory for thousands of them, when many runs come at once."""
+BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 21, *(30,) * 18)
+"""Seconds between tries of a request that fails; after the last kopf ends, and the process with it:
+as late as `reflector` gives up."""
+REQUEST_SECONDS = 30.0
+"""For one that is no watch: a connection may have died without a word."""
+LOGIN_PAUSE = 5.0
+"""Before a token that was refused is tried again."""
 
 
 def settings() -> kopf.OperatorSettings:
@@ -31,6 +40,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.persistence.progress_storage = NoProgress()
     chosen.queueing.idle_timeout = IDLE_SECONDS
     chosen.watching.chunk_size = CHUNK
+    chosen.networking.error_backoffs = BACKOFFS
+    chosen.networking.request_timeout = REQUEST_SECONDS
     return chosen
 
 
@@ -45,14 +56,23 @@ def register(
     says where it is.
     """
     registry = kopf.OperatorRegistry()
+    given: str | None = None
 
     @kopf.on.login(registry=registry)
-    def login(**arguments: Any) -> Any:
+    async def login(**arguments: Any) -> Any:
+        nonlocal given
         if service_account_server is None:
             return kopf.login_with_kubeconfig(**arguments)
         account = kopf.login_with_service_account(**arguments)
-        # kopf takes the server's DNS name; a cluster may have no DNS for the operator.
-        return account and replace(account, server=service_account_server)
+        if account is None:
+            return None
+        if account.token == given:
+            await asyncio.sleep(LOGIN_PAUSE)
+        given = account.token
+        # kopf takes the server's DNS name; a cluster may have no DNS for the operator. And it ends
+        # when it is given what was refused once: by this time no two are the same.
+        never = datetime.now(UTC) + timedelta(days=3650)
+        return replace(account, server=service_account_server, expiration=never)
 
     def is_news(event: Any, **_: Any) -> bool:
         """Keeps kopf from calling a handler for each of our own writes, which come back."""

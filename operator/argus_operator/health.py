@@ -29,9 +29,9 @@ class Health:
         self._election = election
 
     def live(self) -> Answer:
-        waiting = self._queue.oldest()
-        if waiting > MAX_WAIT_SECONDS:
-            return False, f"a run has been due for {waiting:.0f} s and no worker took it"
+        stalled = self._queue.stalled()
+        if stalled > MAX_WAIT_SECONDS:
+            return False, f"runs have been due for {stalled:.0f} s and no worker took one"
         if self._resync.passes_with_missed_news >= MAX_PASSES_WITH_MISSED_NEWS:
             return False, "two listings in a row found changes that no watch event had told"
         return True, "alive"

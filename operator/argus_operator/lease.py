@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argus_operator.cluster import Cluster
-from argus_operator.errors import AlreadyExists, Conflict
+from argus_operator.errors import AlreadyExists, Conflict, NotFound
 from argus_operator.views import LeaseView
 
 
@@ -91,7 +91,8 @@ class Lease:
                 return False
         try:
             await self._write(self.holder, self.terms.duration)
-        except (AlreadyExists, Conflict):  # somebody else, or an answer to us that was lost
+        except (AlreadyExists, Conflict, NotFound):
+            # Somebody else, an answer to us that was lost, or one that was deleted.
             await self.look()
             return False
         self._held_until = asked + self.terms.deadline
@@ -100,8 +101,13 @@ class Lease:
     async def release(self) -> None:
         """Gives it up at once, so that nobody has to wait. Raises errors of `errors.py`."""
         self._held_until = 0.0
-        if self.seen is not None and self.seen.holder == self.holder:
+        if self.seen is None or self.seen.holder != self.holder:
+            return
+        try:
             await self._write("", 1)
+        except Conflict:  # with a renewal whose answer did not come any more
+            if (now := await self.look()) and now.holder == self.holder:
+                await self._write("", 1)
 
     async def _write(self, holder: str, duration: int) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -39,11 +39,12 @@ async def live(
     `begin` opens the queue, when this replica is to act.
     """
     worker = asyncio.create_task(working)
+    electing = asyncio.create_task(election.run())
     parts = [
         worker,
         asyncio.create_task(listing),
         asyncio.create_task(reflecting),
-        asyncio.create_task(election.run()),
+        electing,
         asyncio.create_task(_act(election, scopes, begin)),
         asyncio.create_task(_until(stop)),
     ]
@@ -54,6 +55,8 @@ async def live(
         done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         await _finish(queue, worker)
         if election.lease.left() > 0:
+            electing.cancel()
+            await asyncio.wait([electing])
             await election.release()
     finally:
         for part in parts:

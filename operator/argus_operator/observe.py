@@ -114,10 +114,9 @@ class Observer:
         known = self._children.jobs(run.key)
         name = run.status.job_name
         if name and not any(job.name == name for job in known):
+            # Not for the cache: one that lost its labels is seen by no watch and no list.
             job = await self._cluster.get_job(run.key, name)
-            if job:
-                self._children.put(job)
-                known = self._children.jobs(run.key)
+            known = (*known, job) if job else known
         return tuple(job for job in known if job.owner_uid == run.uid)
 
     async def _poll(self, pods: tuple[PodView, ...], observed: Observed) -> None:

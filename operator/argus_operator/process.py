@@ -19,6 +19,7 @@ from typing import Any, cast
 import aiohttp
 import kopf
 import structlog
+from kopf._cogs.structs.references import Insights
 
 from argus_contract.names import SCOPE_LEASE
 from argus_operator import election as elections
@@ -220,11 +221,28 @@ def _leases(
 
 async def _watch(**arguments: Any) -> None:
     """Lets kopf watch; it survives much, but not every answer to a watch request."""
+    insights = Insights()
     try:
-        await kopf.operator(**arguments)
-    except Exception as error:
+        async with asyncio.TaskGroup() as group:
+            # Before kopf: it cancels at its end every task that was not there when it began.
+            group.create_task(_found(insights))
+            group.create_task(kopf.operator(insights=insights, **arguments))
+    except* Exception as failed:
+        error = failed.exceptions[0]
+        if isinstance(error, WatchFailed):
+            raise error from None
         raise WatchFailed(f"kopf ended with {type(error).__name__}: {error}") from error
     raise WatchFailed("kopf ended")
+
+
+async def _found(insights: Insights) -> None:
+    """Raises WatchFailed if kopf does not find our kind: it looks once, and would watch nothing.
+
+    With several API servers it may have asked one that does not know a new CRD yet.
+    """
+    await insights.ready_resources.wait()
+    if not insights.watched_resources:
+        raise WatchFailed("kopf found no ArgusTrainingJob to watch")
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

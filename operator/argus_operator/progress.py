@@ -48,7 +48,8 @@ class ProgressReader:
         last = self._polls.get(pod.uid)
         interval = self._lengthened(pod, interval)
         # A wake-up that comes a moment early must not skip a whole interval.
-        if last and now - last.at < interval * 0.9:
+        # Nor must a clock that was set back.
+        if last and timedelta() <= now - last.at < interval * 0.9:
             return
         async with self._waiting():
             report, failure = await self._ask(pod)

@@ -42,6 +42,8 @@ class Backlog:
         self._look_by: dict[Key, float] = {}
         """The valid entries of each key in the heap; others are leftovers."""
         self._failures: dict[Key, int] = {}
+        self._outdated: set[Key] = set()
+        """Whose last look found that its picture was old."""
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._due)
@@ -97,7 +99,20 @@ class Backlog:
     def done(self, key: Key, now: float) -> None:
         """Takes a key back that was worked on without a failure."""
         self._failures.pop(key, None)
+        self._outdated.discard(key)
         self._release(key, now)
+
+    def outdated(self, key: Key, now: float) -> bool:
+        """Takes a key back whose picture was old, and makes it due at once.
+
+        Returns False, and does nothing, if it was so the last time too: that is a failure.
+        """
+        if key in self._outdated:
+            return False
+        self._outdated.add(key)
+        self._again.add(key)
+        self._release(key, now)
+        return True
 
     def failed(self, key: Key, now: float) -> float:
         """Takes a key back that failed; returns the seconds until it comes again by itself.
@@ -154,6 +169,7 @@ class WorkQueue:
         self._clock = clock
         self._is_settled = is_settled
         self._changed = asyncio.Event()
+        self._taken_at = clock()
         self.is_open = False
 
     def open(self) -> None:
@@ -208,11 +224,19 @@ class WorkQueue:
         return key
 
     def _take(self) -> Key | None:
-        return self._backlog.take(self._clock()) if self.is_open else None
+        key = self._backlog.take(self._clock()) if self.is_open else None
+        if key:
+            self._taken_at = self._clock()
+        return key
 
     def done(self, key: Key) -> None:
         self._backlog.done(key, self._clock())
         self._changed.set()
+
+    def outdated(self, key: Key) -> bool:
+        """Takes a key back whose picture was old; False: it was so the last time too."""
+        self._changed.set()
+        return self._backlog.outdated(key, self._clock())
 
     def failed(self, key: Key) -> float:
         """Returns the seconds until the key comes again."""
@@ -223,6 +247,10 @@ class WorkQueue:
     def failures(self, key: Key) -> int:
         return self._backlog.failures(key)
 
-    def oldest(self) -> float:
-        """Returns for how long the longest waiting key could have been taken, in seconds."""
-        return self._backlog.oldest(self._clock()) if self.is_open else 0.0
+    def stalled(self) -> float:
+        """Returns for how many seconds something is due and nothing was taken.
+
+        A crowd that is worked off slowly is no stall.
+        """
+        now = self._clock()
+        return min(self._backlog.oldest(now), now - self._taken_at) if self.is_open else 0.0

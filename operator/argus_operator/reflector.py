@@ -51,6 +51,8 @@ class _Course:
         self._began = 0.0
         self._is_good = False
         self._broken_since: float | None = None
+        self._refused_since: float | None = None
+        """Without an outage between: who cannot be reached refuses nothing."""
         self._pause = FIRST_PAUSE
 
     def begins(self, now: float) -> None:
@@ -59,6 +61,7 @@ class _Course:
     def goes_on(self, version: int) -> None:
         """The API server told of a change, or ended the watch in order."""
         self.version, self._is_good = version, True
+        self._refused_since = None
         if self._broken_since is not None:
             self._broken_since = None
             _log.info("watch stands again", kind=self._kind)
@@ -69,7 +72,11 @@ class _Course:
             self._broken_since = now
             _log.warning("watch broken", kind=self._kind, error=str(error))
         refusal = error if isinstance(error, ApiError) else None
-        if refusal and now - self._broken_since > GIVE_UP_SECONDS:
+        if refusal is None:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > GIVE_UP_SECONDS:
             raise WatchFailed(f"{self._kind} cannot be watched: {error}") from error
         # What came after this version comes again, for as long as the API server knows it.
         if (refusal and refusal.status == GONE) or self._pause >= LAST_PAUSE:

@@ -104,7 +104,10 @@ class Scopes:
         while others:
             for other in others:
                 before = first.setdefault(str(other), other)
-                if is_new and other.resource_version != before.resource_version:
+                # One that was refused in our name, and does not obey, is nobody to give way to.
+                is_refused = other.refused_by == self._refusal()
+                is_alive = other.resource_version != before.resource_version
+                if is_new and is_alive and not is_refused:
                     raise _taken(other.namespace, f"{other.holder} (Lease {other})")
             if not is_new:
                 await self._refuse(others)
@@ -131,8 +134,7 @@ class Scopes:
             raise LeadershipLost("the Leases of the namespaces could not be renewed")
 
     async def _refuse(self, others: Sequence[LeaseView]) -> None:
-        own = self._leases[0]
-        text = f"{self._installation} (Lease {own}), which serves all namespaces"
+        text = self._refusal()
         for other in others:
             if other.refused_by != text:
                 _log.warning("namespace refused", namespace=other.namespace, to=other.holder)
@@ -140,6 +142,9 @@ class Scopes:
                     await self._cluster.annotate_lease(other, {ANNOTATION_REFUSED_BY: text})
                 except OperatorError as error:  # the next look tries again
                     _log.warning("lease not refused", lease=str(other), error=str(error))
+
+    def _refusal(self) -> str:
+        return f"{self._installation} (Lease {self._leases[0]}), which serves all namespaces"
 
     async def _wait(self, seconds: float) -> None:
         """Sleeps, and renews what is due."""

@@ -305,9 +305,9 @@ def _is_planning(metadata: Raw) -> bool:
     return (metadata.get("labels") or {}).get(LABEL_COMPONENT) == COMPONENT_PLANNER
 
 
-def read_job(raw: Raw) -> JobView | None:
-    """Reads a Job; None if it carries no label of ours."""
-    key = run_key_of_child(raw)
+def read_job(raw: Raw, key: Key | None = None) -> JobView | None:
+    """Reads a Job of this run, by default of that of its label; None if it has none."""
+    key = key or run_key_of_child(raw)
     if key is None:
         return None
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
@@ -431,6 +431,14 @@ class LeaseView:
         return f"{self.namespace}/{self.name}"
 
 
+def _renewed(spec: Raw) -> datetime | None:
+    try:
+        return read_time(spec.get("renewTime"))
+    except (ValueError, OverflowError):
+        # Whoever may write Leases must not end the operator by one of the year 0.
+        return None
+
+
 def read_lease(raw: Raw) -> LeaseView:
     metadata, spec = raw["metadata"], raw.get("spec") or {}
     return LeaseView(
@@ -440,7 +448,7 @@ def read_lease(raw: Raw) -> LeaseView:
         holder=spec.get("holderIdentity") or "",
         duration=spec.get("leaseDurationSeconds") or 0,
         acquired=spec.get("acquireTime"),
-        renewed=read_time(spec.get("renewTime")),
+        renewed=_renewed(spec),
         transitions=spec.get("leaseTransitions") or 0,
         refused_by=(metadata.get("annotations") or {}).get(ANNOTATION_REFUSED_BY),
     )

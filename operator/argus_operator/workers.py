@@ -67,9 +67,9 @@ async def _handle(key: Key, queue: WorkQueue, reconciler: Reconciler) -> None:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             wake_in = await reconciler.reconcile(key, queue.failures(key))
-    except Conflict:
-        queue.add(key)
-        queue.done(key)
+    except Conflict as error:
+        if not queue.outdated(key):
+            _retry(key, queue, str(error))
     except (OperatorError, TimeoutError) as error:
         _retry(key, queue, f"{type(error).__name__}: {error}")
     except Exception as error:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,15 +19,24 @@ from argus_contract import names
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase
-from argus_operator import handlers, views
+from argus_operator import handlers, process, views
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.decision import News
-from argus_operator.errors import AlreadyExists, Conflict, Invalid, NotFound, Refused, api_error
+from argus_operator.errors import (
+    AlreadyExists,
+    Conflict,
+    Invalid,
+    NotFound,
+    Refused,
+    WatchFailed,
+    api_error,
+)
 from argus_operator.events import EventWriter
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
+from argus_operator.queue import WorkQueue
 from argus_operator.reconcile import Reconciler
 from argus_operator.runs import Runs
 from argus_operator.stateless import NoMemories
@@ -665,3 +675,62 @@ def test_only_so_many_last_pictures_are_kept(monkeypatch: pytest.MonkeyPatch, po
     assert [len(children.pods(one.key)) for one in pods] == [0, 1, 1]
     children.forget(pods[1].key)
     assert [len(children.pods(one.key)) for one in pods] == [0, 0, 1]
+
+
+def test_a_clock_that_was_set_back_does_not_silence_a_pod(pod: PodView) -> None:
+    session = Silence(aiohttp.ClientConnectionError("refused"))
+    reader = ProgressReader(session, nullcontext)  # type: ignore[arg-type]
+
+    async def story() -> None:
+        for hours in (6, 0):
+            await reader.poll(pod, NOW + timedelta(hours=hours), timedelta(seconds=15))
+
+    asyncio.run(story())
+    assert session.asked == 2
+
+
+def test_a_token_that_was_refused_is_tried_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """kopf ends when it is given the very credentials again that an API server refused once."""
+    tokens = iter(["one", "one", "two"])
+    monkeypatch.setattr(
+        kopf,
+        "login_with_service_account",
+        lambda **_: kopf.ConnectionInfo(server="https://dns", token=next(tokens)),
+    )
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(handlers.asyncio, "sleep", sleep)
+    queue = WorkQueue(lambda: 0.0, random.Random(1))
+    registry = handlers.register(queue, Runs(), "https://10.0.0.1")
+    (login,) = registry._activities.get_all_handlers()
+
+    async def story() -> list[Any]:
+        return [await login.fn() for _ in range(3)]
+
+    first, second, third = asyncio.run(story())
+    assert (first.token, second.token, third.token) == ("one", "one", "two")
+    assert first != second
+    assert {info.server for info in (first, second, third)} == {"https://10.0.0.1"}
+    assert pauses == [handlers.LOGIN_PAUSE]
+
+
+def test_kopf_that_finds_nothing_to_watch_ends_the_operator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def operator(insights: Any, finds: bool) -> None:
+        if finds:
+            insights.watched_resources.add("argustrainingjobs")
+        insights.ready_resources.set()
+        await asyncio.sleep(0.1)
+        raise RuntimeError("its end")
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    with pytest.raises(WatchFailed, match="found no ArgusTrainingJob"):
+        asyncio.run(process._watch(finds=False))
+    with pytest.raises(WatchFailed, match="RuntimeError: its end"):
+        asyncio.run(process._watch(finds=True))

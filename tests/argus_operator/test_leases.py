@@ -92,7 +92,9 @@ class Server:
 
     async def replace_lease(self, namespace: str, name: str, lease: Any) -> LeaseView:
         await self._reach()
-        known = self.leases[(namespace, name)]
+        known = self.leases.get((namespace, name))
+        if known is None:
+            raise api_error(404, "NotFound", "there is none")
         if lease["metadata"]["resourceVersion"] != known.resource_version:
             raise api_error(409, "Conflict", "the object has been modified")
         return self._store(lease)
@@ -488,3 +490,74 @@ def test_an_installation_that_cannot_renew_its_place_stops_in_time(
         return now() - last
 
     assert live(story) < scopes.TERMS.duration
+
+
+@pytest.mark.parametrize("year", ["0000", "10000"])
+def test_a_lease_of_a_year_that_is_none_is_read_as_never_renewed(year: str) -> None:
+    """The API server takes it from whoever may write Leases in a namespace."""
+    metadata = {"namespace": "tenant", "name": SCOPE_LEASE, "resourceVersion": "7"}
+    spec = {"holderIdentity": "x/y", "leaseDurationSeconds": 60}
+    spec["renewTime"] = f"{year}-06-01T00:00:00.000000Z"
+    lease = read_lease({"metadata": metadata, "spec": spec})
+    assert (lease.holder, lease.renewed) == ("x/y", None)
+
+
+def test_who_was_refused_and_does_not_obey_keeps_nobody_from_coming_back() -> None:
+    async def story(server: Server) -> None:
+        first = make_scopes(server, f"{HOME}/argus-operator")
+        await first.claim()
+        own = server.leases[(HOME, SCOPE_LEASE)]
+        server.leases[(HOME, SCOPE_LEASE)] = replace(own, renewed=None)  # away for long
+        refusal = f"{HOME}/argus-operator (Lease {HOME}/{SCOPE_LEASE}), which serves all namespaces"
+
+        async def pretend() -> None:
+            while True:
+                server.version += 1
+                server.leases[("tenant", SCOPE_LEASE)] = replace(
+                    own,
+                    namespace="tenant",
+                    holder="x/y",
+                    resource_version=str(server.version),
+                    refused_by=refusal,
+                )
+                await asyncio.sleep(5)
+
+        pretending = asyncio.create_task(pretend())
+        await asyncio.sleep(1)
+        await make_scopes(server, f"{HOME}/argus-operator").claim()
+        await end_of(pretending)
+
+    live(story)
+
+
+def test_a_lease_that_somebody_deleted_is_made_again() -> None:
+    async def story(server: Server) -> tuple[bool, bool]:
+        election = make_election(server, "a")
+        claims = make_scopes(server, f"{HOME}/argus-operator", "team", "other")
+        electing = asyncio.create_task(election.run())
+        await election.elected.wait()
+        await claims.claim()
+        keeping = asyncio.create_task(claims.keep())
+        await asyncio.sleep(60)
+        server.leases.clear()
+        await asyncio.sleep(120)
+        lasted = not electing.done(), not keeping.done()
+        await end_of(electing, keeping)
+        return lasted
+
+    assert live(story) == (True, True)
+
+
+def test_a_lease_whose_renewal_is_on_its_way_is_given_up_all_the_same() -> None:
+    async def story(server: Server) -> str:
+        election = make_election(server, "a")
+        electing = asyncio.create_task(election.run())
+        await election.elected.wait()
+        await end_of(electing)
+        server.version += 1  # the renewal arrives, and its answer reaches nobody
+        key = (HOME, "argus-operator")
+        server.leases[key] = replace(server.leases[key], resource_version=str(server.version))
+        await election.release()
+        return server.leases[key].holder
+
+    assert live(story) == ""

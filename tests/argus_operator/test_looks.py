@@ -81,7 +81,8 @@ class Looks:
         self.server = ApiServer(run)
         server = cast(Any, self.server)
         self.key, self.start, self.now, self.failures = run.key, run.created, run.created, 0
-        children, runs = Children(), Runs()
+        self.children = children = Children()
+        runs = Runs()
         for job in scene.observed.jobs:
             children.put(job)
         runs.put(run)
@@ -157,3 +158,18 @@ def test_a_kueue_that_is_down_keeps_no_run_from_being_suspended(
     looks.server.workload_error = error
     assert looks.look(10) is None
     assert looks.server.deleted == [scene.observed.jobs[0].name]
+
+
+def test_a_job_that_lost_its_labels_is_still_the_job_of_its_run(scene: Any) -> None:
+    scene.job().running().store()
+    (job,) = scene.observed.jobs
+    looks = Looks(scene)
+    looks.children.drop(job)  # what a watch with a selector says of it
+
+    async def get_job(*_: Any) -> Any:
+        return job
+
+    looks.server.get_job = get_job  # type: ignore[method-assign]
+    looks.server.job_error = AssertionError("a second Job")
+    for seconds in (200, 400):
+        assert looks.look(seconds) is None

@@ -195,3 +195,38 @@ def test_news_that_comes_during_a_look_that_fails_does_not_wait_for_the_back_off
     queue.failed(A, 1.0)
     assert queue.take(1.5) is None, "no news any more"
     assert queue.failures(A) == 2
+
+
+def test_a_crowd_that_is_worked_off_slowly_is_no_stall() -> None:
+    async def story() -> None:
+        now = 0.0
+        queue = WorkQueue(lambda: now, random.Random(1))
+        queue.open()
+        for number in range(100):
+            queue.add(Key("team", f"run-{number}"))
+        for _ in range(50):
+            now += 60
+            queue.done(await queue.take())
+            assert queue.stalled() == 0
+        now += 400
+        assert queue.stalled() == 400, "nobody takes what is due"
+        await queue.take()
+        assert queue.stalled() == 0
+
+    asyncio.run(story())
+
+
+def test_a_picture_that_is_old_again_is_a_failure() -> None:
+    queue = backlog()
+    queue.add(A, 0)
+    assert queue.take(0) == A
+    assert queue.outdated(A, 0)
+    assert queue.take(0) == A, "at once"
+    assert not queue.outdated(A, 0)
+    assert queue.failed(A, 0) == 1.0
+    assert queue.take(0.5) is None
+    assert queue.take(1.0) == A
+    queue.done(A, 1.0)
+    queue.add(A, 2.0)
+    queue.take(2.0)
+    assert queue.outdated(A, 2.0), "that is long ago"

@@ -281,7 +281,7 @@ def test_a_quiet_cluster_is_healthy_and_untaken_work_is_not() -> None:
     assert health.live() == (True, "alive")
     queue.add(A)
     now += MAX_WAIT_SECONDS + 1
-    assert health.live() == (False, "a run has been due for 181 s and no worker took it")
+    assert health.live() == (False, "runs have been due for 181 s and no worker took one")
 
 
 def test_a_replica_that_stands_by_has_no_untaken_work_and_is_ready() -> None:

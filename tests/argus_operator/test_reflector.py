@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from argus_operator.cluster import OWN_CHILDREN, Cluster
 from argus_operator.connection import WatchEvent
 from argus_operator.errors import ApiError, ApiUnreachable, OperatorError, WatchFailed, api_error
 from argus_operator.queue import WorkQueue
-from argus_operator.reflector import LAST_PAUSE, Reflector
+from argus_operator.reflector import GIVE_UP_SECONDS, LAST_PAUSE, Reflector, _Course
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
 from argus_operator.urgency import GATHER_SECONDS, START_SECONDS
@@ -342,3 +343,38 @@ def test_nonsense_breaks_a_watch_and_silence_ends_it(monkeypatch: pytest.MonkeyP
 
     told, broken = watch(be_silent)
     assert ([event.version for event in told], broken) == ([11], None)
+
+
+def test_an_outage_is_no_refusal() -> None:
+    course = _Course("pods")
+    course.begins(0.0)
+    for second in range(0, 700, 10):
+        course.breaks(UNREACHABLE, float(second))
+    course.breaks(BUSY, 700.0)
+    course.breaks(UNREACHABLE, 1000.0)
+    course.breaks(BUSY, 1100.0)
+    course.breaks(BUSY, 1100.0 + GIVE_UP_SECONDS)
+    with pytest.raises(WatchFailed):
+        course.breaks(BUSY, 1101.0 + GIVE_UP_SECONDS)
+
+
+def test_a_job_that_got_its_label_back_is_known_again(scene: Any) -> None:
+    (job,) = scene.job().observed.jobs
+    children = Children()
+    children.put(job)
+    without = replace(job, resource_version=6)
+    children.drop(without)  # what a watch with a selector says of it
+    assert children.jobs(job.key) == ()
+    assert not children.put(job), "an older list does not bring it back"
+    assert children.put(replace(job, resource_version=7))
+
+
+def test_a_child_that_was_given_the_label_of_another_run_is_not_kept_by_both(scene: Any) -> None:
+    (job,) = scene.job().observed.jobs
+    children, another = Children(), Key("team", "another")
+    children.put(job)
+    moved = replace(job, key=another, resource_version=6)
+    children.put(moved)
+    children.correct(Listed(kind=JobView, children=(moved,), version=9), None)
+    assert children.jobs(job.key) == ()
+    assert children.jobs(another) == (moved,)

@@ -37,7 +37,7 @@ def account(observed: Observed, draft: Draft) -> Draft:
     )
     lost = now.disruptions.lost_gpu_seconds if now.disruptions else 0
     usage = Usage(
-        gpu_seconds=known.gpu_seconds + (seconds - known.training_seconds) * gpus,
+        gpu_seconds=max(0, known.gpu_seconds + (seconds - known.training_seconds) * gpus),
         queued_seconds=queued,
         training_seconds=seconds,
         lost_gpu_seconds=lost,
