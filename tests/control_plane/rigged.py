@@ -79,8 +79,8 @@ def rig() -> None:
         namespace = os.environ["ARGUS_RIG_NAMESPACE"]
         original = Reconciler.reconcile
 
-        async def reconcile(self: Reconciler, key: Key) -> float | None:
-            work = original(self, key)
+        async def reconcile(self: Reconciler, key: Key, failures: int) -> float | None:
+            work = original(self, key, failures)
             if key.namespace != namespace:
                 return await work
             pause: float | None = await Watched(work, found, key.name)
