@@ -13,7 +13,7 @@ import yaml
 from argus_contract import names
 from argus_contract.data_spec import NO_METRICS
 from argus_contract.pod_rules import POD_RULES
-from argus_contract.spec import GPU_SLICE, GPU_SUFFIX, ArgusTrainingJobSpec
+from argus_contract.spec import GPU_SLICE, GPU_SUFFIXES, ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus
 
 Schema = dict[str, Any]
@@ -82,6 +82,11 @@ def _is_long(quantity: str) -> str:
     """
     return f"string({quantity}).matches('[eE][+-]?[0-9]{{3}}')"
 
+
+_IS_GPU = " || ".join(
+    [*(f"k.endsWith('{suffix}')" for suffix in GPU_SUFFIXES), f"k.contains('{GPU_SLICE}')"]
+)
+"""Condition that a resource of the name k is a GPU, or a part of one."""
 
 SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "data": (
@@ -164,12 +169,10 @@ SPEC_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "resourcesPerNode": tuple(
         (
-            f"!has(self.{part}) || self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
-            f"k.contains('{GPU_SLICE}')).all(k, "
+            f"!has(self.{part}) || self.{part}.filter(k, {_IS_GPU}).all(k, "
             f"{_is_long(f'self.{part}[k]')} || "
             f"quantity(string(self.{part}[k])).isLessThan(quantity('2'))) && "
-            f"self.{part}.filter(k, k.endsWith('{GPU_SUFFIX}') || "
-            f"k.contains('{GPU_SLICE}')).size() <= 1",
+            f"self.{part}.filter(k, {_IS_GPU}).size() <= 1",
             f"resourcesPerNode.{part} asks for more than one GPU: a run trains on one, ask for 1",
         )
         for part in ("limits", "requests")

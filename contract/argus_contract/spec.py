@@ -170,8 +170,8 @@ class TrainingSpec(Model):
         return self
 
 
-GPU_SUFFIX, GPU_SLICE = "/gpu", "/mig-"
-"""Resources of these names are GPUs, or slices of one."""
+GPU_SUFFIXES, GPU_SLICE = ("/gpu", "/gpu.shared"), "/mig-"
+"""Resources of these names are GPUs, or shares or slices of one."""
 
 
 class ResourceRequirements(Model):
@@ -188,7 +188,7 @@ class ResourceRequirements(Model):
         return sum(
             int(value_of(amount))
             for name, amount in asked.items()
-            if name.endswith(GPU_SUFFIX) or GPU_SLICE in name
+            if name.endswith(GPU_SUFFIXES) or GPU_SLICE in name
         )
 
 
@@ -226,7 +226,8 @@ class StorageSpec(Model):
     endpoint: Annotated[
         str | None, StringConstraints(pattern=r"^https?://[^ ]+$", max_length=512)
     ] = None
-    """Address of an S3-compatible server. Empty: AWS. Example: http://minio.storage:9000."""
+    """Address of an S3-compatible server. Default: that of the chart, else AWS.
+    Example: http://minio.storage:9000."""
     region: Annotated[str | None, StringConstraints(max_length=63)] = None
     """Region used to sign requests. Example: eu-central-1."""
     path_style: bool | None = None
@@ -238,7 +239,7 @@ class StorageSpec(Model):
     """Service account whose workload identity reaches the store. Not together with secretRef."""
     ca_bundle_ref: CaBundleReference | None = None
     """Certificates that the store's own certificate is checked against. Default: those of the
-    image."""
+    chart, else those of the image."""
     outage_tolerance_seconds: Annotated[int | None, Field(ge=0, le=86400)] = None
     """How long the store may stay away before the run gives its node back with exit 74.
     Default 600."""

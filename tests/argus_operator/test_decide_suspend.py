@@ -243,3 +243,13 @@ def test_what_was_refused_when_the_run_went_on_is_asked_for_and_nothing_else(
     asked, decision = look(None)
     assert asked == [right["resourcesPerNode"]]
     assert conditions(decision)[ConditionType.ACCEPTED] == "True"
+
+
+def test_a_queue_that_was_corrected_counts_from_the_next_job_on(scene: Any) -> None:
+    scene.configuration = scene.configuration.model_copy(update={"kueue_enabled": True})
+    scene.queue("team-typo")
+    stopped(scene).store()
+    scene.queue("team-a").store()
+    scene.spec(suspend=False)
+    (create,) = scene.decide().actions
+    assert create.resolved.queue == "team-a"

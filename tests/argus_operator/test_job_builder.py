@@ -364,6 +364,7 @@ def test_the_same_run_gives_the_same_job(scene: Any) -> None:
         ({"nvidia.com/gpu": "1"}, 1),
         ({"amd.com/gpu": "2"}, 2),
         ({"nvidia.com/mig-1g.10gb": "1"}, 1),
+        ({"nvidia.com/gpu.shared": "1"}, 1),
     ],
 )
 def test_gpus_of_every_vendor_are_counted(limits: dict[str, str], gpus: int) -> None:
@@ -377,6 +378,7 @@ def test_gpus_of_every_vendor_are_counted(limits: dict[str, str], gpus: int) -> 
         {"limits": {"nvidia.com/gpu": 2}},
         {"limits": {"nvidia.com/gpu": "1k"}},
         {"requests": {"amd.com/gpu": "2"}},
+        {"limits": {"nvidia.com/gpu.shared": "4"}},
         {"limits": {"nvidia.com/gpu": "1", "nvidia.com/mig-1g.5gb": "1"}},
     ],
 )

@@ -1,6 +1,7 @@
 """What a trainer tells: the log's lines, /progress, the last words, the exit code."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
@@ -129,3 +130,23 @@ def test_the_last_words_keep_what_was_reported_and_say_why_it_ended(tmp_path):
     assert words.message is not None
     assert words.message.startswith("loss nan")
     assert ExitCode.DIVERGED == 70
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as found:
+            found.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_progress_is_served_at_every_address_of_the_pod():
+    report = Report("key", lambda: NOW)
+    server = ProgressServer(lambda: report.newest, host="", port=0)
+    try:
+        for host in ["127.0.0.1", *(["[::1]"] if has_ipv6() else [])]:
+            with urllib.request.urlopen(f"http://{host}:{server.port}{PROGRESS_PATH}") as reply:
+                assert reply.status == 200
+    finally:
+        server.close()

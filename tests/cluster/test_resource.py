@@ -269,6 +269,10 @@ def tolerate(**fields: Any) -> dict[str, Any]:
             "resourcesPerNode.requests asks for more than one GPU",
         ),
         (
+            {"resourcesPerNode": {"limits": {"nvidia.com/gpu.shared": "4"}}},
+            "resourcesPerNode.limits asks for more than one GPU",
+        ),
+        (
             {"resourcesPerNode": {"limits": {"a.b/gpu": "1", "a.b/mig-1g": "1"}}},
             "resourcesPerNode.limits asks for more than one GPU",
         ),

@@ -1,7 +1,9 @@
 """Values that cannot work are refused by Helm, before anything stands on a cluster."""
 
 import pytest
+import yaml
 
+from argus_operator.configuration import Configuration
 from stage.control_plane import ControlPlane
 from stage.kubectl import CommandFailed
 
@@ -35,6 +37,10 @@ def render(plane: ControlPlane, *settings: str) -> str:
         ("defaults.nodeSelector.pool=a b", "/nodeSelector/pool': 'a b' does not match"),
         ("defaults.imagePullSecrets[0].name=My_Registry", "/name': 'My_Registry' does not match"),
         (f"{GPU}=1k", "/nvidia.com~1gpu': '1k' does not match"),
+        (
+            f"{GPU}\\.shared=4",
+            "defaults.resourcesPerNode asks for 4 GPUs: a run trains on one, ask for 1",
+        ),
         (f"{GPU}=8", "defaults.resourcesPerNode asks for 8 GPUs: a run trains on one, ask for 1"),
         (
             f"{GPU}=1,defaults.resourcesPerNode.requests.nvidia\\.com/mig-1g\\.5gb=1",
@@ -63,10 +69,26 @@ def test_a_value_that_cannot_work_is_refused_by_its_name(
     assert named in str(refusal.value)
 
 
-def test_notes_say_that_nothing_acts_without_a_replica(plane: ControlPlane) -> None:
+def test_notes_say_what_is_missing(plane: ControlPlane) -> None:
     install = ("helm", "install", "argus", "charts/argus", "--dry-run=client")
     assert "nothing acts" in plane.call(*install, "--set", "replicas=0")
     assert "nothing acts" not in plane.call(*install)
+    assert 'clusterName is "default"' in plane.call(*install)
+    assert 'clusterName is "default"' not in plane.call(*install, "--set", "clusterName=eu")
+
+
+def test_names_of_digits_are_names(plane: ControlPlane) -> None:
+    """As of previews and tenants: YAML takes a bare 123 for a number."""
+    flags = ("--namespace", "456", "--set-json", 'watchNamespaces=["789"]', "--set", "replicas=2")
+    rendered = plane.call("helm", "template", "123", "charts/argus", *flags)
+    documents = [document for document in yaml.safe_load_all(rendered) if document]
+    placed = {d["metadata"]["namespace"] for d in documents if "namespace" in d["metadata"]}
+    assert placed == {"456", "789"}
+    labels = [d["metadata"]["labels"] for d in documents if "labels" in d["metadata"]]
+    assert {label["app.kubernetes.io/instance"] for label in labels} == {"123"}
+    (file,) = (d["data"] for d in documents if d["kind"] == "ConfigMap")
+    configuration = Configuration.model_validate(yaml.safe_load(next(iter(file.values()))))
+    assert configuration.installation.namespace == "456"
 
 
 def names_of(plane: ControlPlane, kind: str, release: str, namespace: str) -> set[str]:

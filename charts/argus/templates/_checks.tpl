@@ -11,7 +11,7 @@ the rules of the models in configuration.py that look at several fields.
 {{- $gpus := dict }}
 {{- range $part := list "requests" "limits" }}
   {{- range $name, $amount := index $.Values.defaults.resourcesPerNode $part }}
-    {{- if or (hasSuffix "/gpu" $name) (contains "/mig-" $name) }}
+    {{- if or (hasSuffix "/gpu" $name) (hasSuffix "/gpu.shared" $name) (contains "/mig-" $name) }}
       {{- $_ := set $gpus $name (int $amount) }}
     {{- end }}
   {{- end }}

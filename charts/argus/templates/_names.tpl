@@ -9,7 +9,7 @@
 
 {{- define "argus.labels" -}}
 app.kubernetes.io/name: argus
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
@@ -17,7 +17,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "argus.selector" -}}
 app.kubernetes.io/name: argus
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -66,7 +66,7 @@ app.kubernetes.io/component: operator
 {{- define "argus.configuration" -}}
 {{- include "argus.check-values" . -}}
 installation:
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
   name: {{ include "argus.name" . }}
 clusterName: {{ .Values.clusterName | quote }}
 watchNamespaces: {{ .Values.watchNamespaces | toJson }}

@@ -34,7 +34,8 @@ def accept(observed: Observed, draft: Draft) -> Draft:
             JOB_INVALID,
             f"{observed.refusal.hindrance.message}. Correct spec.scheduling or "
             "spec.resourcesPerNode while spec.suspend is true; for another field, delete this "
-            "ArgusTrainingJob and make it again.",
+            "ArgusTrainingJob and make it again. What comes from the chart (defaults, trainer, "
+            "planning) is corrected in its values.",
         )
     if is_resolved:
         return replace(draft, accepted=True)
@@ -66,15 +67,17 @@ def accept(observed: Observed, draft: Draft) -> Draft:
 
 
 def _with_what_may_change(observed: Observed, draft: Draft) -> Draft:
-    """Resolves resources and place again while the run stands still, for its next Job."""
+    """Resolves resources, place and queue again while the run stands still, for its next Job."""
     spec, resolved, before = observed.run.spec, draft.status.resolved, observed.run.status
     stands_still = before.phase is Phase.SUSPENDED or before.reason == JOB_INVALID
     if spec is None or resolved is None or not stands_still:
         return draft
     defaults = draft.configuration.defaults
+    queue = observed.run.labels.get(KUEUE_QUEUE_LABEL) or defaults.queue
     return draft.with_status(
         resolved=resolved.model_copy(
             update={
+                "queue": queue if draft.configuration.kueue_enabled else resolved.queue,
                 "resources_per_node": spec.resources_per_node or defaults.resources_per_node,
                 "scheduling": resolve_scheduling(spec.scheduling, defaults),
             }

@@ -57,7 +57,7 @@ def run(
         pod=os.environ.get(names.ENV_POD_NAME) or platform.node(),
         node=os.environ.get(names.ENV_NODE_NAME),
         stop=stop,
-        progress_address=("0.0.0.0", names.PROGRESS_PORT),
+        progress_address=("", names.PROGRESS_PORT),
         termination_path=termination_path if termination_path.exists() else None,
     )
     if plan_only:

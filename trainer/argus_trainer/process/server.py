@@ -4,6 +4,7 @@ A thread of the standard library's HTTP server: it reads one frozen value, so an
 waits for the training (beyond the interpreter lock, which torch releases in its kernels).
 """
 
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -17,14 +18,14 @@ SLOWEST_CLIENT_SECONDS = 10
 
 
 class ProgressServer:
-    """Serves until closed. Port 0 takes a free one; `port` tells which."""
+    """Serves until closed. Host "" is every address; port 0 takes a free one: `port`."""
 
     def __init__(self, newest: Callable[[], ProgressReport], *, host: str, port: int) -> None:
         class Handler(_ProgressHandler):
             report = staticmethod(newest)
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _listening(host, port, Handler)
         except OSError as error:
             raise ConfigurationError(
                 f"port {port} for {PROGRESS_PATH} cannot be opened ({error.strerror}): another "
@@ -37,6 +38,20 @@ class ProgressServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _BothFamilies(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    if host or not socket.has_dualstack_ipv6():
+        return ThreadingHTTPServer((host, port), handler)
+    return _BothFamilies(("::", port), handler)
 
 
 class _ProgressHandler(BaseHTTPRequestHandler):
