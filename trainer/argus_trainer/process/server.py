@@ -7,6 +7,7 @@ waits for the training (beyond the interpreter lock, which torch releases in its
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -49,9 +50,10 @@ class _BothFamilies(ThreadingHTTPServer):
 
 
 def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    if host or not socket.has_dualstack_ipv6():
-        return ThreadingHTTPServer((host, port), handler)
-    return _BothFamilies(("::", port), handler)
+    if not host and socket.has_dualstack_ipv6():
+        with suppress(OSError):  # a node may have IPv6 switched off
+            return _BothFamilies(("::", port), handler)
+    return ThreadingHTTPServer((host, port), handler)
 
 
 class _ProgressHandler(BaseHTTPRequestHandler):
