@@ -50,7 +50,7 @@ class _Course:
         self._kind = kind
         self._began = 0.0
         self._is_good = False
-        self._broken_since: float | None = None
+        self._is_broken = False
         self._refused_since: float | None = None
         """Without an outage between: who cannot be reached refuses nothing."""
         self._pause = FIRST_PAUSE
@@ -62,14 +62,14 @@ class _Course:
         """The API server told of a change, or ended the watch in order."""
         self.version, self._is_good = version, True
         self._refused_since = None
-        if self._broken_since is not None:
-            self._broken_since = None
+        if self._is_broken:
+            self._is_broken = False
             _log.info("watch stands again", kind=self._kind)
 
     def breaks(self, error: OperatorError, now: float) -> None:
         """Raises WatchFailed if the API server has refused the watch for long."""
-        if self._broken_since is None:
-            self._broken_since = now
+        if not self._is_broken:
+            self._is_broken = True
             _log.warning("watch broken", kind=self._kind, error=str(error))
         refusal = error if isinstance(error, ApiError) else None
         if refusal is None:

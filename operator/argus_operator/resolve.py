@@ -26,7 +26,7 @@ def resolve(spec: ArgusTrainingJobSpec, labels: Mapping[str, str], defaults: Def
         image_pull_secrets=defaults.image_pull_secrets
         if spec.image_pull_secrets is None
         else spec.image_pull_secrets,
-        queue=labels.get(KUEUE_QUEUE_LABEL) or defaults.queue,
+        queue=resolve_queue(labels, defaults),
         checkpoint_uri=_one_of(
             spec.checkpoint.uri,
             defaults.checkpoint_uri,
@@ -55,6 +55,11 @@ def _one_of(own: str | None, default: str | None, field: str, value: str, reason
         f"spec.{field} is empty and the chart has no {value}: set spec.{field} in the "
         f"ArgusTrainingJob, or {value} in the Helm values for all runs",
     )
+
+
+def resolve_queue(labels: Mapping[str, str], defaults: Defaults) -> str | None:
+    """Returns the queue of a run: that of its label, else the chart's."""
+    return labels.get(KUEUE_QUEUE_LABEL) or defaults.queue
 
 
 def resolve_scheduling(own: Scheduling, defaults: Defaults) -> Scheduling:

@@ -121,15 +121,21 @@ class ApiServer:
 
     def __init__(self, error: ApiError | None) -> None:
         self.error = error
-        self.num_asked = 0
+        self.asked: list[Any] = []
+        """Resources of each Job."""
 
     async def prove_job(self, job: Any) -> None:
-        self.num_asked += 1
+        self.asked.append(job["spec"]["template"]["spec"]["containers"][0]["resources"])
         if self.error:
             raise self.error
 
+    async def create_job(self, job: Any) -> None:
+        await self.prove_job(job)
+        raise AssertionError("nothing here makes a Job")
+
 
 def prove(scene: Any, error: ApiError | None) -> Any:
+    """Carries out what was decided; returns the resources of the Job that was asked about."""
     server: Any = ApiServer(error)
     executor = Executor(
         cluster=server,
@@ -137,10 +143,10 @@ def prove(scene: Any, error: ApiError | None) -> Any:
         configuration=scene.configuration,
         clock=lambda: scene.now,
     )
-    observed = asyncio.run(executor.carry_out(scene.decide().actions, scene.observed))
-    assert server.num_asked == 1
-    scene.observed = observed
-    return scene
+    scene.observed = replace(scene.observed, refusal=None)
+    scene.observed = asyncio.run(executor.carry_out(scene.decide().actions, scene.observed))
+    (asked,) = server.asked
+    return asked
 
 
 def test_a_suspended_run_whose_job_is_wrong_is_not_accepted_and_can_be_corrected(
@@ -148,7 +154,8 @@ def test_a_suspended_run_whose_job_is_wrong_is_not_accepted_and_can_be_corrected
 ) -> None:
     refusal = api_error(422, "Invalid", "affinity: unknown")
     assert isinstance(refusal, Invalid)
-    decision = prove(scene.spec(suspend=True), refusal).store()
+    prove(scene.spec(suspend=True), refusal)
+    decision = scene.store()
     assert conditions(decision)[ConditionType.ACCEPTED] == "False"
     assert conditions(decision)[ConditionType.SUSPENDED] == "True", "so that it may be changed"
     assert "affinity: unknown" in decision.status.message
@@ -163,7 +170,8 @@ def test_a_suspended_run_whose_job_is_wrong_is_not_accepted_and_can_be_corrected
 def test_what_may_be_otherwise_later_does_not_speak_against_a_suspended_run(
     scene: Any, conditions: Any, error: ApiError | None
 ) -> None:
-    decision = prove(scene.spec(suspend=True), error).decide()
+    prove(scene.spec(suspend=True), error)
+    decision = scene.decide()
     assert conditions(decision)[ConditionType.ACCEPTED] == "True"
     assert decision.wake_at is None
 
@@ -200,48 +208,26 @@ def test_a_run_that_stands_still_is_written_once(scene: Any) -> None:
 def test_what_was_refused_when_the_run_went_on_is_asked_for_and_nothing_else(
     scene: Any, conditions: Any
 ) -> None:
-    def look(error: ApiError | None) -> Any:
-        """As `Reconciler`: decides, carries out, decides again, and stores."""
-        asked: list[Any] = []
-
-        class Server:
-            async def prove_job(self, job: Any) -> None:
-                asked.append(job["spec"]["template"]["spec"]["containers"][0]["resources"])
-                if error:
-                    raise error
-
-            async def create_job(self, job: Any) -> Any:
-                await self.prove_job(job)
-                raise AssertionError
-
-        server: Any = Server()
-        executor = Executor(
-            cluster=server,
-            children=Children(),
-            configuration=scene.configuration,
-            clock=lambda: scene.now,
-        )
-        scene.observed = replace(scene.observed, refusal=None)
-        actions = scene.decide().actions
-        scene.observed = asyncio.run(executor.carry_out(actions, scene.observed))
-        return asked, scene.store()
-
     wrong = {"resourcesPerNode": {"limits": {"cpu": "8"}, "requests": {"cpu": "64"}}}
+    right = {"resourcesPerNode": {"limits": {"cpu": "8"}, "requests": {"cpu": "8"}}}
     refusal = api_error(422, "Invalid", "requests.cpu: must be less than or equal to cpu limit")
     stopped(scene).store()
     scene.spec(**wrong).run(generation=3)
     for _ in range(2):
-        asked, decision = look(refusal)
-        assert asked == [wrong["resourcesPerNode"]]
+        assert prove(scene, refusal) == wrong["resourcesPerNode"]
+        decision = scene.store()
         assert (decision.status.phase, decision.status.reason) == (Phase.PENDING, "JobInvalid")
+    pending = scene.observed
+    scene.spec(**right, suspend=True).run(generation=4)
+    assert prove(scene, None) == right["resourcesPerNode"], "suspended and corrected in one step"
+    scene.observed = pending
     scene.spec(**wrong, suspend=True).run(generation=4)
-    asked, decision = look(refusal)
-    assert asked == [wrong["resourcesPerNode"]]
+    assert prove(scene, refusal) == wrong["resourcesPerNode"]
+    decision = scene.store()
     assert conditions(decision)[ConditionType.ACCEPTED] == "False"
-    right = {"resourcesPerNode": {"limits": {"cpu": "8"}, "requests": {"cpu": "8"}}}
     scene.spec(**right, suspend=True).run(generation=5)
-    asked, decision = look(None)
-    assert asked == [right["resourcesPerNode"]]
+    assert prove(scene, None) == right["resourcesPerNode"]
+    decision = scene.store()
     assert conditions(decision)[ConditionType.ACCEPTED] == "True"
 
 

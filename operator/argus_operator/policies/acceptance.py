@@ -15,7 +15,7 @@ from argus_contract.run_key import run_key
 from argus_contract.status import Phase
 from argus_operator.decision import Draft
 from argus_operator.observed import Observed
-from argus_operator.resolve import Unresolvable, resolve, resolve_scheduling
+from argus_operator.resolve import Unresolvable, resolve, resolve_queue, resolve_scheduling
 
 INVALID_SPEC = "InvalidSpec"
 NO_KUEUE = "KueueNotEnabled"
@@ -73,7 +73,7 @@ def _with_what_may_change(observed: Observed, draft: Draft) -> Draft:
     if spec is None or resolved is None or not stands_still:
         return draft
     defaults = draft.configuration.defaults
-    queue = observed.run.labels.get(KUEUE_QUEUE_LABEL) or defaults.queue
+    queue = resolve_queue(observed.run.labels, defaults)
     return draft.with_status(
         resolved=resolved.model_copy(
             update={
