@@ -26,7 +26,7 @@ $(UV): requirements/uv.lock
 
 .venv/.stamp: requirements/dev.lock pyproject.toml | $(UV)
 	@echo "[setup] Python environment (about 6 GB)"
-	@$(UV) venv -q --allow-existing --python 3.11 .venv
+	@$(UV) venv -q --allow-existing --python /usr/bin/python3 .venv
 	@VIRTUAL_ENV=.venv $(UV) pip sync -q --compile-bytecode requirements/dev.lock
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -227,7 +227,7 @@ async def _watch(**arguments: Any) -> None:
             # Before kopf: it cancels at its end every task that was not there when it began.
             group.create_task(_found(insights))
             group.create_task(kopf.operator(insights=insights, **arguments))
-    except* Exception as failed:
+    except ExceptionGroup as failed:
         error = failed.exceptions[0]
         if isinstance(error, WatchFailed):
             raise error from None

@@ -121,8 +121,9 @@ class Reflector:
                 for namespace in self._namespaces:
                     for kind in self._kinds:
                         group.create_task(self._reflect(kind, namespace, sleep))
-        except* WatchFailed as failed:
-            raise WatchFailed(str(failed.exceptions[0])) from None
+        except ExceptionGroup as failed:
+            # Not `except*`: before Python 3.11.4 what is raised there is a group again.
+            raise failed.exceptions[0] from None
 
     async def _reflect(
         self, kind: _Kind, namespace: str | None, sleep: Callable[[float], Awaitable[None]]

@@ -32,7 +32,9 @@ MOST_BYTES = 300_000
 def left(request, tmp_path, monkeypatch) -> Path:
     """The folder that a trainer of an earlier version worked in; also the current one."""
     with tarfile.open(GOLDEN / request.param / "run.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        # An argument since Python 3.11.4; Debian has 3.11.2.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(tmp_path)
     golden.age(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
