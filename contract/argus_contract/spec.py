@@ -140,7 +140,8 @@ class TrainingSpec(Model):
     """True uses only algorithms that give the same bits each time on a GPU, which are slower; on
     a CPU it always holds. Default false."""
     epochs: Annotated[int, Field(ge=1, le=10000)] = 20
-    """Passes over all training windows. Default 20."""
+    """Most passes over all training windows; training ends before when 8 validations in a row
+    bring no better loss. Default 20."""
     max_steps: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
     """Ends training after this many optimizer steps, even inside an epoch. Default: no limit."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -275,11 +276,12 @@ class CheckpointSpec(Model):
     uri: ObjectUri | None = None
     """Prefix for checkpoints; each run writes below its own run key. Default: from the chart."""
     every_chunks: Annotated[int, Field(ge=1, le=1_000_000)] = 5
-    """Save when this many further chunks were consumed, if periodSeconds has not come first.
-    Default 5."""
+    """Save when this many further chunks were consumed, if periodSeconds has not come first, and
+    never so often that saving takes more than 1 % of the time. Default 5."""
     period_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
-    """Save when this many seconds have passed, if everyChunks has not come first. Default 60. A
-    change counts from the next Job of the run on."""
+    """Save when this many seconds have passed, if everyChunks has not come first, and never so
+    often that saving takes more than 1 % of the time. Default 60. A change counts from the next
+    Job of the run on."""
     keep_last: Annotated[int, Field(ge=1, le=100)] = DEFAULT_KEEP_LAST
     """States that are kept, newest first; each holds the best weights as well. An older one is
     removed only once the newer ones are proved readable. Default 3."""
@@ -360,8 +362,9 @@ class ArgusTrainingJobSpec(Model):
     that plans, the one that trains, and the one that follows a suspension, an unreachable node or
     a Job that was deleted. A change takes effect on the next Job of the run. Default 3."""
     max_disruptions: Annotated[int, Field(ge=0, le=10_000)] = 50
-    """Preemptions, lost nodes and outages of the store that the run lives through; one more fails
-    it, and so do five in a row between which nothing could be saved. Default 50."""
+    """Preemptions, lost nodes, suspensions and outages of the store that the run lives through; one
+    more fails it, and so do five in a row between which nothing could be saved. The bucket counts
+    them, also over resources of this name that were deleted. Default 50."""
     pre_running_deadline_seconds: Annotated[int | None, Field(ge=1, le=315_360_000)] = None
     """Seconds from the moment the operator first saw the run, or from the end of a suspension,
     within which a first trainer must start; waiting in a queue counts. Can only be raised or
