@@ -80,7 +80,7 @@ def _request(
         ),
     ] = None,
     output: Annotated[str, typer.Option(help="Where models go.")] = "./models/",
-    epochs: Annotated[int, typer.Option(help="Passes over the training windows.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Most passes over the training windows.")] = 20,
     streaming: Annotated[
         bool,
         typer.Option(
