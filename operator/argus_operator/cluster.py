@@ -1,6 +1,6 @@
 """The API server: all that the operator asks of it, and of nothing else (kopf watches the runs).
 
-What the operator needs of an object is read by `views`, and an unknown field must not matter.
+What the operator needs of an object is read by `reading`, and an unknown field must not matter.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,21 +9,8 @@ from typing import Any
 from argus_contract import names
 from argus_operator.connection import Connection, Read, WatchEvent
 from argus_operator.errors import NotFound, api_error
-from argus_operator.views import (
-    JobView,
-    Key,
-    LeaseView,
-    Listed,
-    ListedRuns,
-    PodView,
-    Raw,
-    RunView,
-    read_job,
-    read_lease,
-    read_pod,
-    read_run,
-    read_runs,
-)
+from argus_operator.reading import Raw, read_job, read_lease, read_pod, read_run, read_runs
+from argus_operator.views import JobView, Key, LeaseView, Listed, ListedRuns, PodView, RunView
 
 OWN_CHILDREN = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_TRAINER},{names.COMPONENT_PLANNER})"
 """Label selector of the Jobs and pods that the operator makes."""

@@ -14,7 +14,7 @@ from kubernetes.aio import client, config
 
 from argus_contract import names
 from argus_operator.errors import ApiError, ApiUnreachable, NotLeading, api_error
-from argus_operator.views import Raw
+from argus_operator.reading import Raw
 
 CHUNK = 200
 """Objects in one page of a list, which is in memory as a whole."""

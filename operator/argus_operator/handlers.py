@@ -14,9 +14,9 @@ import kopf
 from argus_contract import names
 from argus_operator.connection import CHUNK
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import key_of_run, read_run
 from argus_operator.runs import Change, Runs
 from argus_operator.stateless import NoDiffBase, NoProgress
-from argus_operator.views import key_of_run, read_run
 
 IDLE_SECONDS = 0.1
 """For which kopf keeps a task and the whole last event of an object, in case another comes: its own

@@ -18,7 +18,8 @@ import structlog
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
 from argus_operator.errors import OperatorError, Refused
-from argus_operator.views import Hindrance, Raw, read_time
+from argus_operator.reading import Raw, read_time
+from argus_operator.views import Hindrance
 
 GOOD_FOR_SECONDS = 10.0
 KEPT_FOR_SECONDS = 60.0

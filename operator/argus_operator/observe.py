@@ -19,16 +19,9 @@ from argus_operator.hindrances import Hindrances
 from argus_operator.observed import Observed
 from argus_operator.policies.wake import SILENT, poll_interval
 from argus_operator.progress import ProgressReader
+from argus_operator.reading import read_workload
 from argus_operator.runs import Runs
-from argus_operator.views import (
-    Hindrance,
-    JobEnd,
-    JobView,
-    Key,
-    PodView,
-    RunView,
-    read_workload,
-)
+from argus_operator.views import Hindrance, JobEnd, JobView, Key, PodView, RunView
 
 _log = structlog.get_logger()
 

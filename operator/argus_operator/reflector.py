@@ -17,8 +17,9 @@ from argus_operator.cluster import Cluster
 from argus_operator.connection import WatchEvent
 from argus_operator.errors import ApiError, OperatorError, WatchFailed
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import Raw, read_job, read_pod
 from argus_operator.urgency import urgency, urgency_of_end
-from argus_operator.views import JobView, Listed, PodView, Raw, read_job, read_pod
+from argus_operator.views import JobView, Listed, PodView
 
 FIRST_PAUSE, BUSY_PAUSE, LAST_PAUSE = 0.1, 1.0, 10.0
 """Seconds before a watch is made again: at first, at least after the API server said no, and at

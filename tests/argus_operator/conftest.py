@@ -26,16 +26,8 @@ from argus_operator.configuration import Configuration
 from argus_operator.decide import decide
 from argus_operator.decision import Decision
 from argus_operator.observed import Observed, Poll
-from argus_operator.views import (
-    Exit,
-    Hindrance,
-    JobEnd,
-    JobView,
-    Key,
-    PodView,
-    RunView,
-    read_status,
-)
+from argus_operator.reading import read_status
+from argus_operator.views import Exit, Hindrance, JobEnd, JobView, Key, PodView, RunView
 
 START = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 KEY = Key("team", "edge")

@@ -11,7 +11,8 @@ from argus_contract.status import ConditionType, PendingSource, Phase
 from argus_operator.configuration import Configuration, Defaults
 from argus_operator.decision import CreateJob, DeleteJob
 from argus_operator.observed import Refusal
-from argus_operator.views import Hindrance, JobEnd, read_workload
+from argus_operator.reading import read_workload
+from argus_operator.views import Hindrance, JobEnd
 
 
 def test_a_new_run_gets_one_job_of_the_first_generation(scene: Any, build: Any) -> None:

@@ -19,7 +19,7 @@ from argus_contract import names
 from argus_contract.run_key import run_key
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import ArgusTrainingJobStatus, Phase
-from argus_operator import handlers, process, views
+from argus_operator import handlers, process, reading
 from argus_operator.carry_out import Executor
 from argus_operator.children import Children
 from argus_operator.cluster import Cluster
@@ -37,21 +37,12 @@ from argus_operator.events import EventWriter
 from argus_operator.observed import Poll
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import read_job, read_pod, read_run, read_status
 from argus_operator.reconcile import Reconciler
 from argus_operator.runs import Runs
 from argus_operator.stateless import NoMemories
 from argus_operator.status import StatusWriter, differs
-from argus_operator.views import (
-    JobEnd,
-    JobView,
-    Key,
-    Listed,
-    PodView,
-    read_job,
-    read_pod,
-    read_run,
-    read_status,
-)
+from argus_operator.views import JobEnd, JobView, Key, Listed, PodView
 
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 SPEC = ArgusTrainingJobSpec.model_validate({"data": {"uri": "s3://metrics/edge"}})
@@ -443,7 +434,7 @@ def test_runs_of_one_template_share_their_spec_unless_it_is_long(
 
     assert spec_of("a", "s3://metrics/edge") is spec_of("b", "s3://metrics/edge")
     assert spec_of("a", "s3://metrics/edge") != spec_of("b", "s3://metrics/core")
-    monkeypatch.setattr(views, "MAX_SHARED", 10)
+    monkeypatch.setattr(reading, "MAX_SHARED", 10)
     first, second = (spec_of(name, "s3://metrics/edge") for name in "ab")
     assert first == second
     assert first is not second
@@ -455,7 +446,7 @@ def test_a_spec_that_the_reader_gives_up_on_is_an_error_of_its_own_run(
     def give_up(raw: Any) -> Any:
         raise RecursionError("maximum recursion depth exceeded")
 
-    monkeypatch.setattr(views.ArgusTrainingJobSpec, "model_validate", give_up)
+    monkeypatch.setattr(reading.ArgusTrainingJobSpec, "model_validate", give_up)
     metadata = {"name": "edge", "namespace": "team", "uid": "u", "resourceVersion": "1"}
     run = read_run({"metadata": {**metadata, "creationTimestamp": "2026-01-31T10:00:00Z"}})
     assert run.spec is None

@@ -25,8 +25,9 @@ from argus_operator.errors import (
     api_error,
 )
 from argus_operator.lease import Lease
+from argus_operator.reading import read_lease
 from argus_operator.scopes import Scopes
-from argus_operator.views import LeaseView, read_lease
+from argus_operator.views import LeaseView
 
 HOME = "argus-system"
 

@@ -18,11 +18,12 @@ from argus_operator.cluster import OWN_CHILDREN, Cluster
 from argus_operator.connection import WatchEvent
 from argus_operator.errors import ApiError, ApiUnreachable, OperatorError, WatchFailed, api_error
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import Raw, read_pod
 from argus_operator.reflector import GIVE_UP_SECONDS, LAST_PAUSE, Reflector, _Course
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
 from argus_operator.urgency import GATHER_SECONDS, START_SECONDS
-from argus_operator.views import JobView, Key, Listed, ListedRuns, PodView, Raw, read_pod
+from argus_operator.views import JobView, Key, Listed, ListedRuns, PodView
 
 KEY = Key("team", "edge")
 EXPIRED = api_error(410, "Expired", "too old resource version")

@@ -22,10 +22,11 @@ from argus_operator.observe import Observer
 from argus_operator.observed import Observed
 from argus_operator.progress import ProgressReader
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import read_pod
 from argus_operator.reports import MAX_NUMBER, NoReport, believed, read_report
 from argus_operator.resync import Resync
 from argus_operator.runs import Runs
-from argus_operator.views import JobEnd, Key, PodView, RunView, read_pod
+from argus_operator.views import JobEnd, Key, PodView, RunView
 
 BEYOND = "9999-12-31T23:59:59-12:00"
 HUGE = 10**30

@@ -7,8 +7,9 @@ import pytest
 
 from argus_contract.spec import ArgusTrainingJobSpec
 from argus_contract.status import Phase
+from argus_operator.reading import read_status
 from argus_operator.runs import Change, Runs
-from argus_operator.views import Key, RunView, read_status
+from argus_operator.views import Key, RunView
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from argus_operator import handlers
 from argus_operator.children import Children
 from argus_operator.connection import WatchEvent
 from argus_operator.queue import WorkQueue
+from argus_operator.reading import read_job
 from argus_operator.reflector import Reflector
 from argus_operator.runs import Runs
 from argus_operator.urgency import (
@@ -24,7 +25,7 @@ from argus_operator.urgency import (
     urgency,
     urgency_of_end,
 )
-from argus_operator.views import Hindrance, JobEnd, Key, read_job
+from argus_operator.views import Hindrance, JobEnd, Key
 
 KEY = Key("team", "edge")
 

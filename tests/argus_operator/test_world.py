@@ -37,19 +37,11 @@ from argus_operator.observe import Observer
 from argus_operator.observed import Poll
 from argus_operator.policies.disruption_budget import FRUITLESS, TOO_MANY
 from argus_operator.policies.ending import DATA_REFUSED
+from argus_operator.reading import read_status
 from argus_operator.reconcile import FIRST_STATUS_SECONDS, Reconciler
 from argus_operator.runs import Runs
 from argus_operator.status import StatusWriter
-from argus_operator.views import (
-    Exit,
-    Hindrance,
-    JobEnd,
-    JobView,
-    Listed,
-    PodView,
-    RunView,
-    read_status,
-)
+from argus_operator.views import Exit, Hindrance, JobEnd, JobView, Listed, PodView, RunView
 
 ARTIFACT = Artifact(uri="s3://bucket/models/x", digest="d", files=(), published=PublishedState.TRUE)
 VERDICTS = {
