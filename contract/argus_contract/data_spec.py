@@ -206,7 +206,7 @@ class ValidationSpec(Model):
     policy: ValidationPolicy = ValidationPolicy.WARN
     """Warn and Enforce plan in a small pod on a CPU, and only then ask for the trainer's
     resources. Below a limit, Warn tells of it and goes on, Enforce fails the run. Off plans in
-    the trainer's pod. Default Warn."""
+    the trainer's pod; write it in quotes, YAML takes Off for false. Default Warn."""
     min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
     """Least rows. Default: not checked. Example: 100000."""
     min_servers: Annotated[int | None, Field(ge=1, le=1_000_000)] = None

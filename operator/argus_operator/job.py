@@ -46,7 +46,7 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
         "metadata": {
             "name": create.name,
             "namespace": run.key.namespace,
-            "labels": {**labels, **run.labels, **queue},
+            "labels": {**labels, **_priority(run), **queue},
             "ownerReferences": [_owner(run)],
         },
         "spec": {
@@ -61,6 +61,11 @@ def build_job(run: RunView, create: CreateJob, configuration: Configuration) -> 
             },
         },
     }
+
+
+def _priority(run: RunView) -> JsonObject:
+    """The queue is the resolved one: of a label that was not accepted a Job must not wait."""
+    return {k: v for k, v in run.labels.items() if k != names.KUEUE_QUEUE_LABEL}
 
 
 def _owner(run: RunView) -> JsonObject:

@@ -13,6 +13,8 @@ from argus_contract.names import (
     ANNOTATION_REFUSED_BY,
     COMPONENT_PLANNER,
     COPIED_LABELS,
+    KIND,
+    KUEUE_QUEUE_LABEL,
     LABEL_COMPONENT,
     LABEL_RUN_KEY,
     LABEL_RUN_NAME,
@@ -148,7 +150,13 @@ def _is_planning(metadata: Raw) -> bool:
 
 
 def read_job(raw: Raw, key: Key | None = None) -> JobView | None:
-    """Reads a Job of this run, by default of that of its label; None if it has none."""
+    """Reads a Job of this run, by default of that which owns it or its label names; None: of none.
+
+    Whoever changes the label of a Job must not hide its end from its run.
+    """
+    owner = _controller(raw["metadata"])
+    if key is None and owner.get("kind") == KIND:
+        key = Key(raw["metadata"]["namespace"], owner["name"])
     key = key or run_key_of_child(raw)
     if key is None:
         return None
@@ -157,12 +165,15 @@ def read_job(raw: Raw, key: Key | None = None) -> JobView | None:
     end = next((kind for kind in JobEnd if kind.value in conditions), None)
     ended = conditions.get(end.value, {}) if end else {}
     suspended = bool(spec.get("suspend"))
+    labels = metadata.get("labels") or {}
     return JobView(
         key=key,
+        run_key=labels.get(LABEL_RUN_KEY),
+        queue=labels.get(KUEUE_QUEUE_LABEL),
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=int(metadata["resourceVersion"]),
-        owner_uid=_controller(metadata).get("uid"),
+        owner_uid=owner.get("uid"),
         created=_created(metadata),
         deleting="deletionTimestamp" in metadata,
         planning=_is_planning(metadata),

@@ -40,6 +40,7 @@ class _Known:
     version: int
     wish: tuple[object, ...]
     has_ended: bool
+    is_told: bool
     is_kept: bool
     """It has ended, and its children stay for good."""
     document: RunView | None
@@ -71,6 +72,7 @@ class Runs:
             version=version,
             wish=wish,
             has_ended=has_ended,
+            is_told=run.is_told,
             is_kept=has_ended
             and not (run.spec and run.spec.ttl_seconds_after_finished is not None),
             document=None if has_ended else run,
@@ -101,7 +103,7 @@ class Runs:
     def is_settled(self, key: Key, jobs: Iterable[JobView]) -> bool:
         """Says whether the run has ended and nothing of it is left to tidy up."""
         known = self._known.get(key)
-        if known is None or not known.has_ended:
+        if known is None or not (known.has_ended and known.is_told):
             return False
         standing = (job for job in jobs if job.owner_uid == known.uid and not job.deleting)
         return not any(job.end is None or not known.is_kept for job in standing)

@@ -43,6 +43,15 @@ class RunView:
     """Why `spec` is None: field, value and rule of each error."""
     status: ArgusTrainingJobStatus
 
+    @property
+    def is_told(self) -> bool:
+        """Says whether the status of a run that has ended speaks of this spec.
+
+        One whose phase only a later version of the operator knows is left as it is.
+        """
+        seen = self.status.observed_generation
+        return self.status.phase is None or seen in (None, self.generation)
+
 
 class JobEnd(StrEnum):
     COMPLETE = "Complete"
@@ -70,6 +79,10 @@ class ChildView:
 class JobView(ChildView):
     """A Job of ours."""
 
+    run_key: str | None = None
+    """Identity of the training that it was made for, by its label."""
+    queue: str | None = None
+    """Kueue's queue that it waits in, by its label."""
     suspended: bool = False
     suspended_message: str | None = None
     failed: int = 0

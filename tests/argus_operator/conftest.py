@@ -95,6 +95,8 @@ class Scene:
             key=KEY,
             name=job_name(KEY.name, RUN_KEY, generation),
             uid=f"job-{generation}",
+            run_key=RUN_KEY,
+            queue=self.observed.run.labels.get(KUEUE_QUEUE_LABEL),
             resource_version=1,
             owner_uid="run-uid",
             created=START + timedelta(seconds=1),

@@ -313,6 +313,19 @@ def test_a_run_that_has_ended_stays_as_it_is_whatever_happens_to_its_children(
         assert not any(hasattr(action, "resolved") for action in decision.actions)
 
 
+@pytest.mark.parametrize("end", [JobEnd.COMPLETE, JobEnd.FAILED])
+def test_what_changes_of_an_ended_run_is_seen(scene: Any, end: JobEnd) -> None:
+    """`kubectl wait --for=condition=Complete` waits for the generation of now."""
+    ended = scene.job_ended(end).store().status
+    seen = scene.run(generation=2).spec(ttlSecondsAfterFinished=3600).store().status
+    assert seen.observed_generation == 2
+    assert {condition.observed_generation for condition in seen.conditions} == {2}
+    former = {"observed_generation": 1}
+    conditions = tuple(c.model_copy(update=former) for c in seen.conditions)
+    assert seen.model_copy(update={**former, "conditions": conditions}) == ended
+    assert scene.decide().status == seen
+
+
 def test_pods_of_an_earlier_resource_of_the_same_name_are_not_counted(
     scene: Any, build: Any
 ) -> None:

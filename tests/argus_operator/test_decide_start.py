@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from argus_contract.names import KUEUE_QUEUE_LABEL
 from argus_contract.spec import CaBundleReference
 from argus_contract.status import ConditionType, PendingSource, Phase
 from argus_operator.configuration import Configuration, Defaults
@@ -45,6 +46,17 @@ def test_a_job_that_vanished_is_replaced_by_the_next_generation(scene: Any) -> N
 def test_the_next_job_waits_until_the_pods_of_the_vanished_one_are_gone(scene: Any) -> None:
     scene.job().running().store()
     assert scene.no_job().running(deleting=True).decide().actions == ()
+
+
+def test_a_pod_that_an_earlier_resource_left_behind_is_waited_for_by_name(
+    scene: Any, build: Any
+) -> None:
+    born = build.start - timedelta(hours=1)
+    decision = scene.running(created=born, owner_uid="orphan").decide()
+    assert decision.actions == ()
+    assert decision.status.reason == "WaitingForPredecessor"
+    assert scene.observed.pods[0].name in decision.status.message
+    assert str(scene.observed.pods[0].job) in decision.status.message
 
 
 @pytest.mark.parametrize(
@@ -134,6 +146,34 @@ def test_a_queue_without_kueue_is_not_accepted(scene: Any) -> None:
     assert decision.actions == ()
     assert decision.status.reason == "KueueNotEnabled"
     assert "kueue.enabled" in decision.status.message
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+@pytest.mark.parametrize("changed", ["queue", "image", "cluster", "spec"])
+def test_a_run_that_has_its_job_is_accepted_whatever_changed_before_its_first_status(
+    scene: Any, build: Any, conditions: Any, changed: str, suspended: bool
+) -> None:
+    """Else nobody stops that Job, or sees its end."""
+    scene.spec(suspend=suspended).job().running()
+    before = scene.configuration
+    defaults = before.defaults.model_copy(update={"image": ""})
+    if changed == "queue":
+        scene.run(labels={KUEUE_QUEUE_LABEL: "team"})
+    elif changed == "spec":
+        scene.run(spec=None, spec_errors=("spec.new: unknown",))
+    elif changed == "image":
+        scene.configuration = before.model_copy(update={"defaults": defaults})
+    else:
+        scene.configuration = before.model_copy(update={"cluster_name": "renamed"})
+    job, unread = scene.observed.jobs[0], changed == "spec"
+    decision = scene.store()
+    assert decision.status.run_key == job.run_key
+    assert decision.status.resolved is None or decision.status.resolved.queue is None
+    asked = (DeleteJob(job=job),) if suspended and not unread else ()
+    assert decision.actions == asked
+    assert conditions(decision)[ConditionType.ACCEPTED] == "True"
+    scene.job_ended(JobEnd.COMPLETE).ended(code=0, report=build.report())
+    assert scene.decide().status.phase is Phase.SUCCEEDED
 
 
 def test_a_queued_run_says_so_until_its_job_is_admitted(scene: Any) -> None:

@@ -191,8 +191,25 @@ def test_a_run_that_ended_before_it_could_be_suspended_has_ended(scene: Any, end
 def test_a_run_that_cannot_be_accepted_says_so_rather_than_that_it_is_suspended(
     scene: Any,
 ) -> None:
-    decision = scene.queue("q").spec(suspend=True).decide()
-    assert decision.status.reason == "KueueNotEnabled"
+    scene.queue("q").spec(suspend=True)
+    for _ in range(2):
+        status = scene.store().status
+        assert (status.phase, status.reason) == (Phase.SUSPENDED, "KueueNotEnabled")
+    scene.spec()
+    for _ in range(2):
+        status = scene.store().status
+        assert (status.phase, status.reason) == (Phase.PENDING, "KueueNotEnabled")
+
+
+def test_a_queue_that_is_asked_for_while_the_run_stands_still_needs_kueue(scene: Any) -> None:
+    stopped(scene).store()
+    scene.queue("team").spec().run(generation=3)
+    for _ in range(2):
+        decision = scene.store()
+        assert decision.actions == ()
+        assert (decision.status.phase, decision.status.reason) == (Phase.PENDING, "KueueNotEnabled")
+    (create,) = scene.run(labels={}).decide().actions
+    assert create.resolved.queue is None
 
 
 def test_a_run_that_stands_still_is_written_once(scene: Any) -> None:

@@ -121,6 +121,17 @@ def test_children_without_our_label_are_none_of_our_business() -> None:
     assert read_job(stranger) is None
 
 
+def test_a_job_belongs_to_its_owner_whatever_its_label_says() -> None:
+    raw = raw_pod()
+    raw["metadata"]["labels"] = {**LABELS, names.LABEL_RUN_NAME: "evil"}
+    owner = {"kind": names.KIND, "name": "edge", "uid": "run-uid", "controller": True}
+    for owners, name in (([owner], "edge"), ([{**owner, "controller": False}], "evil")):
+        raw["metadata"]["ownerReferences"] = owners
+        job = read_job(raw)
+        assert job is not None
+        assert job.key == Key("team", name)
+
+
 def test_a_wrong_spec_is_read_as_its_errors() -> None:
     raw = {
         "metadata": {

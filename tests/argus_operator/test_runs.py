@@ -93,6 +93,19 @@ def test_of_a_run_that_has_ended_no_document_is_kept(make_run: Any, scene: Any) 
     assert runs.is_settled(KEY, (replace(job, owner_uid="predecessor"),))
 
 
+def test_a_run_that_was_changed_after_its_end_is_settled_once_that_is_told(make_run: Any) -> None:
+    runs = Runs()
+    ended = make_run(6, Phase.SUCCEEDED)
+    runs.put(replace(ended, status=ended.status.model_copy(update={"observed_generation": 1})))
+    assert runs.is_settled(KEY, ())
+    ended = replace(make_run(7, Phase.SUCCEEDED), generation=2)
+    told = [ended.status.model_copy(update={"observed_generation": seen}) for seen in (1, 2)]
+    assert runs.put(replace(ended, status=told[0])) is Change.WISH
+    assert not runs.is_settled(KEY, ())
+    runs.put(replace(ended, resource_version="8", status=told[1]))
+    assert runs.is_settled(KEY, ())
+
+
 def test_a_run_with_a_time_to_live_is_settled_once_its_children_are_gone(
     make_run: Any, scene: Any
 ) -> None:

@@ -22,6 +22,7 @@ from argus_contract.progress import ProgressReport, TrainerPhase, Validation
 from argus_contract.status import (
     DISRUPTIVE,
     TERMINAL_PHASES,
+    ArgusTrainingJobStatus,
     Artifact,
     Attempt,
     ConditionType,
@@ -337,6 +338,13 @@ def run_through(story: Coroutine[None, None, Any]) -> Any:
     raise AssertionError("nothing in this world makes anybody wait")
 
 
+def seen_at(ended: ArgusTrainingJobStatus, now: ArgusTrainingJobStatus) -> ArgusTrainingJobStatus:
+    """Returns the end as it reads once what changed after it was seen; no more may be otherwise."""
+    seen = {"observed_generation": now.observed_generation}
+    conditions = tuple(condition.model_copy(update=seen) for condition in ended.conditions)
+    return ended.model_copy(update={**seen, "conditions": conditions})
+
+
 class Story(RuleBasedStateMachine):
     make_scene: Any = None
     """Set by the test: builds a run that was just applied."""
@@ -504,7 +512,7 @@ class Story(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         if self.ended is not None:
-            assert self.world.run.status == self.ended
+            assert self.world.run.status == seen_at(self.ended, self.world.run.status)
         elif self.world.run.status.phase in TERMINAL_PHASES:
             self.ended = self.world.run.status
 
@@ -529,6 +537,7 @@ class Story(RuleBasedStateMachine):
             self.look(loses_reply=False)
             self.an_end_is_never_taken_back()
             self.there_is_never_more_than_one_job_at_work()
+        assert self.world.run.status.observed_generation == self.world.run.generation
         self.compare(self.world.run.status, self.world.ledger)
 
     def compare(self, status: Any, ledger: list[Attempt]) -> None:

@@ -76,6 +76,12 @@ def _without_pod(observed: Observed, draft: Draft) -> Draft:
         )
     has_run, last = _since_it_last_stood_still(observed, draft)
     if last is None and not has_run:
+        if job is None and (stays := next((pod for pod in observed.pods if pod.live), None)):
+            sentence = (
+                f"Pod {stays.name} of Job {stays.job}, which is not this run's, still stands. A "
+                "Job is made when it has left; delete that Job not to wait."
+            )
+            return draft.saying(Phase.PENDING, "WaitingForPredecessor", sentence)
         return _unless_pending(draft, _waiting_phase(draft), "WaitingForPod", "Waiting for a pod.")
     if last is None or last.end_reason is None:
         # It vanished without a word; its successor closes the attempt in the ledger.

@@ -7,8 +7,10 @@ never work) goes at once, one that ended after `ttlSecondsAfterFinished`.
 
 from datetime import datetime, timedelta
 
+from argus_contract.status import ArgusTrainingJobStatus
 from argus_operator.decision import Decision, DeleteJob
 from argus_operator.observed import Observed
+from argus_operator.views import RunView
 
 
 def has_ended(observed: Observed) -> bool:
@@ -23,9 +25,25 @@ def tidy(observed: Observed) -> Decision:
     unwanted = tuple(DeleteJob(job=job) for job in standing if is_due or job.end is None)
     return Decision(
         actions=unwanted,
-        status=observed.run.status,
+        status=_of_this_generation(observed.run),
         news=(),
         wake_at=due if standing and not is_due else None,
+    )
+
+
+def _of_this_generation(run: RunView) -> ArgusTrainingJobStatus:
+    """Says that what may change of an ended run was seen: `kubectl wait` asks for that."""
+    status, generation = run.status, run.generation
+    if run.is_told:
+        return status
+    return status.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": tuple(
+                condition.model_copy(update={"observed_generation": generation})
+                for condition in status.conditions
+            ),
+        }
     )
 
 
