@@ -58,6 +58,10 @@ def expected_ids(run: Any, frame: pd.DataFrame, **rules: int) -> tuple[set[int],
     return training, validation
 
 
+FEW_ROWS = 24
+"""A first file with fewer, of which some were lost, may tell another cadence than the others."""
+
+
 def with_gaps(frame: pd.DataFrame, rng: np.random.Generator, lost: float) -> pd.DataFrame:
     """Loses single steps, and a stretch of time of each server."""
     keep = rng.random(len(frame)) >= lost
@@ -124,7 +128,10 @@ def test_each_window_is_drawn_exactly_once_in_one_order(
     try:
         run.prepare()
     except DataError as error:
-        assert "holds no window" in str(error) or "need at least" in str(error)  # noqa: PT017
+        refusals = ["holds no window", "need at least"]
+        if pq.read_metadata(min(folder.iterdir())).num_rows < FEW_ROWS:
+            refusals.append("as its first chunk shows")
+        assert any(refusal in str(error) for refusal in refusals)  # noqa: PT017
         return
     training, validation = expected_ids(run, frame, gap=gap, percent=percent)
     few, many = (data.draw(st.floats(0, 1), f"{name} memory") for name in ("one", "another"))
