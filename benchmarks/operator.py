@@ -17,9 +17,8 @@
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
 The operator and its peer run as they do in the operator's image: with the libraries of its lock, on
-a Python that was built with profile-guided optimization (Debian's; the one that builds this
-repository may be a plain build, which takes 5 to 10 percent more): the interpreter that
-OPERATOR_PYTHON names, by default this one.
+Debian's Python, which was built with profile-guided optimization (a plain build takes 5 to 10
+percent more): the interpreter that OPERATOR_PYTHON names, by default this one.
 
 `--quick` takes a tenth of everything, for development.
 """

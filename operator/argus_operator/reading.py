@@ -154,13 +154,13 @@ def read_job(raw: Raw, key: Key | None = None) -> JobView | None:
 
     Whoever changes the label of a Job must not hide its end from its run.
     """
-    owner = _controller(raw["metadata"])
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    owner = _controller(metadata)
     if key is None and owner.get("kind") == KIND:
-        key = Key(raw["metadata"]["namespace"], owner["name"])
+        key = Key(metadata["namespace"], owner["name"])
     key = key or run_key_of_child(raw)
     if key is None:
         return None
-    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     conditions = _conditions(status)
     end = next((kind for kind in JobEnd if kind.value in conditions), None)
     ended = conditions.get(end.value, {}) if end else {}

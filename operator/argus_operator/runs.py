@@ -41,6 +41,7 @@ class _Known:
     wish: tuple[object, ...]
     has_ended: bool
     is_told: bool
+    """Its status speaks of this generation."""
     is_kept: bool
     """It has ended, and its children stay for good."""
     document: RunView | None

@@ -89,11 +89,10 @@ def _as_made(observed: Observed, draft: Draft) -> Draft:
     stop that Job, or see its end?
     """
     spec, job = observed.run.spec, observed.jobs[-1]
-    draft = replace(draft, accepted=True).with_status(run_key=job.run_key)
+    draft = replace(draft, accepted=True)
     if spec is None:
-        return draft
-    if job.run_key is None:
-        draft = draft.with_status(run_key=_key(observed, draft, spec))
+        return draft.with_status(run_key=job.run_key)
+    draft = draft.with_status(run_key=job.run_key or _key(observed, draft, spec))
     try:
         resolved = resolve(spec, observed.run.labels, draft.configuration.defaults)
     except Unresolvable:
