@@ -9,7 +9,6 @@ MAKEFLAGS += --no-print-directory
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/argus-dev
 UV := $(CACHE)/uv/bin/uv
 PYTHON := .venv/bin/python
-OPERATOR_VENV := .venv-operator
 export PYTHONPATH := contract:operator:trainer:dev
 
 .PHONY: help
@@ -102,13 +101,8 @@ bench-plan: .venv/.stamp ## Time and memory of planning 100,000 chunks
 	@$(PYTHON) -m benchmarks.plan
 
 .PHONY: bench-operator
-bench-operator: .venv/.stamp cluster-build-api $(OPERATOR_VENV)/.stamp ## The operator at scale, beside plain Jobs
-	@OPERATOR_PYTHON=$(CURDIR)/$(OPERATOR_VENV)/bin/python $(PYTHON) -m benchmarks.operator
-
-$(OPERATOR_VENV)/.stamp: requirements/operator.lock .venv/.stamp
-	@$(UV) venv -q --clear --python /usr/bin/python3 $(OPERATOR_VENV)
-	@$(UV) pip sync -q --require-hashes --python $(OPERATOR_VENV)/bin/python requirements/operator.lock
-	@touch $@
+bench-operator: .venv/.stamp cluster-build-api ## The operator at scale, beside plain Jobs
+	@$(PYTHON) -m benchmarks.operator
 
 # --- faults -------------------------------------------------------------------------------
 

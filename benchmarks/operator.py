@@ -16,10 +16,6 @@
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
-The operator and its peer run as they do in the operator's image: with the libraries of its lock, on
-Debian's Python, which was built with profile-guided optimization (a plain build takes 5 to 10
-percent more): the interpreter that OPERATOR_PYTHON names, by default this one.
-
 `--quick` takes a tenth of everything, for development.
 """
 
@@ -51,12 +47,12 @@ from stage.simulated import jobs_path, make_run, pods_path, runs_path
 SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
-NUM_TURNS, NUM_BATCHES = 2, 7
+NUM_TURNS = 2
+NUM_BATCHES, BATCH = (15, 100) if SHARE == 1 else (5, 50)
+"""One batch tells the processor time of a run to 10 percent: hence many short ones, in turns."""
 BARE_SECONDS = 20
-OPERATOR_PYTHON = os.environ.get("OPERATOR_PYTHON", sys.executable)
-OPERATOR = (OPERATOR_PYTHON, "-m", "argus_operator")
 BARE = (
-    OPERATOR_PYTHON,
+    sys.executable,
     "-m",
     "kopf",
     "run",
@@ -68,7 +64,7 @@ BARE = (
 FOLLOWED = 20
 """Runs a second that this control plane takes to their end; more of them would pile up alive."""
 SETTLE_SECONDS = 30
-REST_SECONDS, POLL_SECONDS, BATCH = 60, 120, 200 // (SHARE if SHARE < 4 else 4)
+REST_SECONDS, POLL_SECONDS = 60, 120
 UNASKED = {"intervalSeconds": 3600}
 """Nobody is asked for progress in the time of a bench."""
 LIVE = {
@@ -303,7 +299,7 @@ async def second(state: Path) -> AsyncIterator[Bench]:
     """Another control plane with an operator of its own, and no runs."""
     with ControlPlane.running(state) as plane:
         async with Load.on(plane) as load:
-            with Chart.install(plane, progress=UNASKED).operator(command=OPERATOR) as operator:
+            with Chart.install(plane, progress=UNASKED).operator() as operator:
                 yield Bench(plane, operator, load)
 
 
@@ -331,7 +327,7 @@ async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
     chart = Chart.install(plane, progress=UNASKED)
     async with Load.on(plane) as load:
         before, waited_before = await bare(chart, load, "bare-before")
-        with chart.operator(command=OPERATOR) as operator:
+        with chart.operator() as operator:
             bench = Bench(plane, operator, load)
             await bench.latency()
             await bench.lives()
@@ -341,13 +337,13 @@ async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
             "bare_cpu_ms_per_run": bare_ms,
             "cpu_vs_bare": bench.figures["cpu_ms_per_run"] / bare_ms,
         }
-        with chart.operator(command=OPERATOR) as operator:
+        with chart.operator() as operator:
             bench.operator = operator
             await bench.drain()
             await bench.many(folder)
             await bench.foreign()
         chart = Chart.install(plane)
-        with chart.operator(command=OPERATOR) as operator:
+        with chart.operator() as operator:
             bench.operator = operator
             await bench.polling(folder)
     return bench.figures
@@ -364,7 +360,7 @@ def main() -> None:
         print(f"{name:>28} {value:>10.3f} {LIMITS.get(name, ''):>10}")
     if SHARE == 1:
         packages = ["kopf", "kubernetes", "aiohttp", "uvloop"]
-        emit("operator", figures, packages, python=OPERATOR_PYTHON)
+        emit("operator", figures, packages)
 
 
 if __name__ == "__main__":

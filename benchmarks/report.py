@@ -8,8 +8,8 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -36,35 +36,26 @@ def commit() -> str:
     return f"{name}{'+' if changed else ''}"
 
 
-def _versions(python: str, packages: Sequence[str]) -> dict[str, str]:
-    code = (
-        "import json, platform, sys; from importlib.metadata import version; "
-        "print(json.dumps({'python': platform.python_version()}"
-        " | {package: version(package) for package in sys.argv[1:]}))"
-    )
-    told = subprocess.check_output([python, "-c", code, *packages], text=True)
-    found: dict[str, str] = json.loads(told)
-    return found
-
-
 def emit(
     bench: str,
     figures: Mapping[str, float],
     packages: Sequence[str],
     *,
-    python: str = sys.executable,
     table: Sequence[Mapping[str, object]] = (),
 ) -> None:
     """Prints the JSON object and keeps it.
 
-    `packages`: distributions that the figures rest on. `python`: the interpreter that was measured,
-    which has these packages. `table`: rows that are kept with them.
+    `packages`: distributions that the figures rest on. `table`: rows that are kept with them.
     """
     document: dict[str, object] = {
         "bench": bench,
         "figures": {name: round(value, 4) for name, value in figures.items()},
         "machine": machine(),
-        "versions": {"argus": commit(), **_versions(python, packages)},
+        "versions": {
+            "argus": commit(),
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
         **({"table": table} if table else {}),
     }
     RESULTS.mkdir(exist_ok=True)
