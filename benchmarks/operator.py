@@ -11,8 +11,11 @@
 * `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_plain`: pods a second
   as a share of those of plain Jobs of the same kind, in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
-  nothing happens and nobody is asked for progress. `growth_slope`: processor time of a run when all
-  of these are there, over the same on a second control plane with few, in turns (median).
+  nothing happens and nobody is asked for progress.
+* `growth_1000`, `growth_5000`: processor time of a run when so many others have ended (and, of the
+  second, all the running ones are there as well), over that on a second control plane with a
+  hundred, at the same time (median of the turns). `growth_slope`: the exponent with which
+  the processor time of all runs grows by their number, fitted through these; 1 is in proportion.
 * `polling_cpu_cores`, `polling_requests_per_second`: the running ones answer `/progress`.
 * `foreign_pods_mib`: what the operator grows by when pods appear that are not its own.
 
@@ -29,6 +32,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from math import log
 from pathlib import Path
 
 from argus_contract import names
@@ -48,8 +52,11 @@ SHARE = 10 if "--quick" in sys.argv else 1
 PER_SECOND, SECONDS = 10, 60 // (3 if SHARE > 1 else 1)
 AT_ONCE, RUNNING, FINISHED, FOREIGN = (n // SHARE for n in (1000, 1000, 5000, 20_000))
 NUM_TURNS = 2
-NUM_BATCHES, BATCH = (15, 100) if SHARE == 1 else (5, 50)
-"""One batch tells the processor time of a run to 10 percent: hence many short ones, in turns."""
+SIZES = (100 // SHARE, 1000 // SHARE, FINISHED)
+"""Runs that have ended when the growth is measured."""
+NUM_BATCHES, BATCH = (5, 100) if SHARE == 1 else (2, 20)
+MANY = "many"
+"""Namespace of the runs that stay."""
 BARE_SECONDS = 20
 BARE = (
     sys.executable,
@@ -63,6 +70,8 @@ BARE = (
 )
 FOLLOWED = 20
 """Runs a second that this control plane takes to their end; more of them would pile up alive."""
+FOLLOWED_TWICE = 4
+"""The same of two control planes on this machine, with processor time left over."""
 SETTLE_SECONDS = 30
 REST_SECONDS, POLL_SECONDS = 60, 120
 UNASKED = {"intervalSeconds": 3600}
@@ -215,41 +224,64 @@ class Bench:
             "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
         }
 
-    async def cpu_of_batch(self, namespace: str) -> float:
-        """Returns processor seconds of a run that comes to its end."""
-        self.plane.make_namespace(namespace)
-        runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
-        with self.meter().running() as meter:
-            await self.load.create(runs_path(namespace), runs, FOLLOWED)
-            await self.until(namespace, "Succeeded", BATCH)
-        self.tell(f"{1000 * meter.cpu / BATCH:.1f} ms a run, {namespace}")
-        return meter.cpu / BATCH
+    async def end(self, first: int, last: int) -> None:
+        """Takes these of the many runs to their end."""
+        done = [make_run(f"done-{n}", runs_for="1s") for n in range(first, last)]
+        await self.load.create(runs_path(MANY), done, FOLLOWED)
+        await self.until(MANY, "Succeeded", last)
+        self.tell(f"{last} runs have ended")
 
-    async def many(self, folder: Path) -> None:
-        self.plane.make_namespace("many")
-        done = [make_run(f"done-{n}", runs_for="1s") for n in range(FINISHED - NUM_BATCHES * BATCH)]
-        await self.load.create(runs_path("many"), done, FOLLOWED)
-        await self.until("many", "Succeeded", len(done))
-        self.tell(f"{len(done)} runs have ended")
-        await self.load.create(runs_path("many"), [make_run(f"live-{n}") for n in range(RUNNING)])
-        async with self.load.watching(pods_path("many"), by_name, **LIVE) as begun:
+    async def start(self) -> None:
+        """Makes the runs that go on."""
+        await self.load.create(runs_path(MANY), [make_run(f"live-{n}") for n in range(RUNNING)])
+        async with self.load.watching(pods_path(MANY), by_name, **LIVE) as begun:
             await begun.until(RUNNING, "pods to run")
         self.tell(f"{RUNNING} more are running")
-        cpu: dict[str, list[float]] = {"few": [], "crowd": []}
+        # Starting runs are looked at more often; after a minute they count as silent.
+        await asyncio.sleep(90)
+
+    async def cpu_of_batch(self, namespace: str) -> float:
+        """Returns processor seconds of a run that comes to its end, and removes the runs."""
+        self.plane.make_namespace(namespace)
+        runs = [make_run(f"run-{n}", runs_for="1s") for n in range(BATCH)]
+        cpu = cpu_seconds(self.operator)
+        await self.load.create(runs_path(namespace), runs, FOLLOWED_TWICE)
+        await self.until(namespace, "Succeeded", BATCH)
+        await asyncio.sleep(2.0)  # for the events that tell the end
+        cpu = cpu_seconds(self.operator) - cpu
+        await self.load.delete_namespaces(namespace)
+        return cpu / BATCH
+
+    async def cost_over(self, other: "Bench", when: str) -> float:
+        """Returns how many times as much processor time a run takes here as there.
+
+        At the same time: whatever the machine does then, it does to both.
+        """
+        ratios = []
+        for turn in range(NUM_BATCHES):
+            name = f"{when}-{turn}"
+            here, there = await asyncio.gather(self.cpu_of_batch(name), other.cpu_of_batch(name))
+            self.tell(f"{1000 * here:.1f} ms a run, {1000 * there:.1f} beside few, {name}")
+            ratios.append(here / there)
+        return stat.median(ratios)
+
+    async def many(self, folder: Path) -> None:
+        self.plane.make_namespace(MANY)
+        cost: dict[int, float] = {}
         async with second(folder / "second") as other:
-            await other.cpu_of_batch("warm-up")
-            # Starting runs are looked at more often; after a minute they count as silent.
-            await asyncio.sleep(90)
-            both = ((other, "few"), (self, "crowd"))
-            for turn in range(NUM_BATCHES):
-                # Each comes first in every other turn: a machine that slows down hits both.
-                for bench, name in both if turn % 2 else both[::-1]:
-                    cpu[name].append(await bench.cpu_of_batch(f"{name}-{turn}"))
-        slopes = [b / a for a, b in zip(cpu["few"], cpu["crowd"], strict=True)]
+            other.plane.make_namespace(MANY)
+            await other.end(0, SIZES[0])
+            for ended, size in zip((0, *SIZES), SIZES, strict=False):
+                await self.end(ended, size)
+                if size == SIZES[-1]:
+                    await self.start()
+                cost[size] = await self.cost_over(other, f"growth-{size}")
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
-        self.figures |= {
-            "growth_slope": stat.median(slopes),
+        few, *more = SIZES
+        per_run = stat.linear_regression([log(n) for n in SIZES], [log(cost[n]) for n in SIZES])
+        self.figures |= {f"growth_{size}": cost[size] / cost[few] for size in more} | {
+            "growth_slope": 1 + per_run.slope,
             "rss_mib": self.operator.rss_mib,
             "cpu_cores": meter.cpu / meter.seconds,
             "rest_requests_per_second": sum(meter.requests.values()) / meter.seconds,
@@ -272,14 +304,14 @@ class Bench:
                 pod["metadata"]["labels"][names.LABEL_RUN_KEY],
                 pod["metadata"]["name"],
             )
-            for pod in self.plane.api().items(pods_path("many"), **LIVE)
+            for pod in self.plane.api().items(pods_path(MANY), **LIVE)
         }
         known = folder / "trainers.json"
         known.write_text(json.dumps(trainers))
         command = [sys.executable, "-m", "benchmarks.operator_progress", str(known)]
         server = await asyncio.create_subprocess_exec(*command)
         try:
-            await self.until("many", "Running", RUNNING)
+            await self.until(MANY, "Running", RUNNING)
             # An operator that was just started reads every run once.
             await asyncio.sleep(SETTLE_SECONDS)
             with self.meter().running() as meter:
