@@ -52,15 +52,7 @@ demo: ready ## Train a model on a real Kubernetes, with an eviction on the way
 	@$(PYTHON) dev/demo.py
 
 .PHONY: test
-test: verify ## Verify, then all tests
-	@echo "[test] side by side, each told at its end: unit tests and kills; the control plane"
-	@$(MAKE) -j2 --output-sync=target test-without-cluster test-control-plane
-	@$(MAKE) test-cluster
-
-.PHONY: test-without-cluster
-test-without-cluster: # one after the other
-	@$(MAKE) -j1 test-unit
-	@$(MAKE) -j1 test-kills
+test: verify test-unit test-kills test-control-plane test-cluster ## Verify, then all tests
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
