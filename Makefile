@@ -52,7 +52,15 @@ demo: ready ## Train a model on a real Kubernetes, with an eviction on the way
 	@$(PYTHON) dev/demo.py
 
 .PHONY: test
-test: verify test-unit test-kills test-control-plane test-cluster ## Verify, then all tests
+test: verify ## Verify, then all tests
+	@echo "[test] side by side, each told at its end: what needs no whole cluster, and what does"
+	@$(MAKE) -j2 --output-sync test-parts test-cluster
+
+.PHONY: test-parts
+test-parts: # one after the other
+	@$(MAKE) test-unit
+	@$(MAKE) test-kills
+	@$(MAKE) test-control-plane
 
 .PHONY: test-unit
 test-unit: .venv/.stamp ## Tests that need no cluster, network or GPU
