@@ -8,8 +8,9 @@
   operator's process: of runs that come to their end after two seconds, 10 a second.
   `cpu_vs_bare`: that over the processor time of the bare one, whose runs go on.
   `ending_latency_*`: from creation to Job in that time, in which as many runs end as begin.
-* `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_plain`: pods a second
-  as a share of those of plain Jobs of the same kind, in turns.
+* `drain_per_second`: Jobs made, where all runs are created at once; `drain_vs_bare`: as a share of
+  those of the bare one, `bare_drain_per_second`; `drain_vs_plain`: pods a second as a share of
+  those of plain Jobs of the same kind. All in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
   nothing happens and nobody is asked for progress.
 * `growth_1000`, `growth_5000`: processor time of a run when so many others have ended (and, of the
@@ -37,13 +38,9 @@ from math import log
 from pathlib import Path
 
 from argus_contract import names
-from benchmarks.operator_load import (
-    Load,
-    by_name,
-    by_run,
-    make_foreign_pod,
-    make_plain_job,
-)
+from benchmarks.operator_drain import Drain
+from benchmarks.operator_load import Load, by_name, by_run, make_foreign_pod
+from benchmarks.operator_peer import bare_peer
 from benchmarks.report import emit
 from stage.control_plane import ControlPlane, end_of_record, requests_of
 from stage.operator_process import USER, Chart, OperatorProcess
@@ -59,16 +56,6 @@ NUM_BATCHES, BATCH = (5, 100) if SHARE == 1 else (2, 20)
 MANY = "many"
 """Namespace of the runs that stay."""
 BARE_SECONDS = 20
-BARE = (
-    sys.executable,
-    "-m",
-    "kopf",
-    "run",
-    "--quiet",
-    "-m",
-    "benchmarks.operator_bare",
-    "--all-namespaces",
-)
 FOLLOWED = 20
 """Runs a second that this control plane takes to their end; more of them would pile up alive."""
 FOLLOWED_TWICE = 4
@@ -194,39 +181,6 @@ class Bench:
             await seen.until(len(runs), "Jobs")
         return [seen.at[name] - at for name, at in sent.items()]
 
-    async def drain(self) -> None:
-        jobs, pods, plain = [], [], []
-        for turn in range(NUM_TURNS):
-            ours, theirs = f"drain-{turn}", f"plain-{turn}"
-            self.plane.make_namespace(ours)
-            self.plane.make_namespace(theirs)
-            async with (
-                self.load.watching(jobs_path(ours), by_run) as made,
-                self.load.watching(pods_path(ours), by_name) as begun,
-            ):
-                began = time.monotonic()
-                await self.load.create(
-                    runs_path(ours), [make_run(f"run-{n}") for n in range(AT_ONCE)]
-                )
-                await made.until(AT_ONCE, "Jobs")
-                await begun.until(AT_ONCE, "pods")
-            jobs.append(AT_ONCE / (max(made.at.values()) - began))
-            pods.append(AT_ONCE / (max(begun.at.values()) - began))
-            like = self.plane.api().items(jobs_path(ours), limit="1")[0]
-            async with self.load.watching(pods_path(theirs), by_name) as begun:
-                began = time.monotonic()
-                await self.load.create(
-                    jobs_path(theirs), [make_plain_job(f"job-{n}", like) for n in range(AT_ONCE)]
-                )
-                await begun.until(AT_ONCE, "pods")
-            plain.append(AT_ONCE / (max(begun.at.values()) - began))
-            await self.load.delete_namespaces(ours, theirs)
-            self.tell(f"{jobs[-1]:.0f} Jobs/s, {pods[-1]:.0f} pods/s, plain {plain[-1]:.0f} pods/s")
-        self.figures |= {
-            "drain_per_second": stat.median(jobs),
-            "drain_vs_plain": stat.median(a / b for a, b in zip(pods, plain, strict=True)),
-        }
-
     async def end(self, first: int, last: int) -> None:
         """Takes these of the many runs to their end."""
         done = [make_run(f"done-{n}", runs_for="1s") for n in range(first, last)]
@@ -340,21 +294,12 @@ async def second(state: Path) -> AsyncIterator[Bench]:
 
 async def bare(chart: Chart, load: Load, name: str) -> tuple[float, list[float]]:
     """Returns the peer's processor seconds a run, and the seconds from each run to its Job."""
-    chart.plane.make_namespace(name)
-    path = {"PYTHONPATH": os.environ["PYTHONPATH"]}
-    with chart.operator(name, command=BARE, environment=path, is_ready=False) as peer:
-        async with load.watching(jobs_path(name), by_run) as seen:
-            # Until it watches: a run that it finds there is none that it makes a Job for.
-            while not seen.at:
-                await load.create(runs_path(name), [make_run(f"first-{time.monotonic_ns()}")])
-                await asyncio.sleep(1.0)
-            await asyncio.sleep(5.0)
-            known, cpu = len(seen.at), cpu_seconds(peer)
-            runs = [make_run(f"run-{n}") for n in range(PER_SECOND * BARE_SECONDS)]
-            sent = await load.create(runs_path(name), runs, PER_SECOND)
-            await seen.until(known + len(runs), "Jobs")
-            cpu = cpu_seconds(peer) - cpu
-    await load.delete_namespaces(name)
+    async with bare_peer(chart, load, name) as (peer, seen):
+        known, cpu = len(seen.at), cpu_seconds(peer)
+        runs = [make_run(f"run-{n}") for n in range(PER_SECOND * BARE_SECONDS)]
+        sent = await load.create(runs_path(name), runs, PER_SECOND)
+        await seen.until(known + len(runs), "Jobs")
+        cpu = cpu_seconds(peer) - cpu
     return cpu / len(runs), [seen.at[run] - at for run, at in sent.items()]
 
 
@@ -372,11 +317,18 @@ async def measure(plane: ControlPlane, folder: Path) -> dict[str, float]:
             "bare_cpu_ms_per_run": bare_ms,
             "cpu_vs_bare": bench.figures["cpu_ms_per_run"] / bare_ms,
         }
-        with chart.operator() as operator:
-            bench.operator = operator
-            await bench.drain()
-            await bench.many(folder)
-            await bench.foreign()
+        drain = Drain(chart, load, AT_ONCE)
+        for turn in range(NUM_TURNS):
+            await drain.bare()
+            with chart.operator() as operator:
+                bench.operator = operator
+                await drain.ours()
+                bench.tell(str(drain))
+                if turn == NUM_TURNS - 1:
+                    # Of an operator that has lived through a burst.
+                    await bench.many(folder)
+                    await bench.foreign()
+        bench.figures |= drain.figures()
         chart = Chart.install(plane)
         with chart.operator() as operator:
             bench.operator = operator
