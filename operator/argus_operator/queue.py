@@ -4,8 +4,8 @@ A key stands in it once, however many events named it; it is worked on by one wo
 a time, and comes again if it was named meanwhile. One heap holds every time-based duty:
 retries with back-off and jitter, the wake-up time that a decision asked for, and the time
 by which gathered news is looked at. What is named for now goes before these, so that many
-runs at once get their Jobs first. State is in memory only: after a restart, listing the
-resources fills it again.
+runs at once get their Jobs first; what has waited long gets every second turn. State is in
+memory only: after a restart, listing the resources fills it again.
 
 `Backlog` is the arithmetic (the time is an argument); `WorkQueue` lets workers wait.
 """
@@ -21,8 +21,9 @@ from argus_operator.views import Key
 FIRST_RETRY = 1.0
 LAST_RETRY = 300.0
 """Seconds of back-off after the first failure, and at most."""
-PATIENCE = 10.0
-"""Seconds after which what came by its time waits no longer for what is named for now."""
+PATIENCE = 30.0
+"""Seconds after which what came by its time gets turns although more is named for now. A thousand
+runs at once have their Jobs by then, also at an API server that is slow."""
 
 
 class Backlog:
@@ -34,6 +35,7 @@ class Backlog:
         """Named for now, oldest first, with the time since when."""
         self._due: dict[Key, float] = {}
         """Come by their time, oldest first, with the time since when."""
+        self._is_turn_of_due = False
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         """Named while a worker had it."""
@@ -77,8 +79,12 @@ class Backlog:
             at, key = heapq.heappop(self._heap)
             if self._is_valid(at, key):
                 self._come(key, now)
-        wait_long = self._due and now - next(iter(self._due.values())) > PATIENCE
-        waiting = self._due if wait_long or not self._ready else self._ready
+        waiting = self._ready or self._due
+        if self._ready and self._due:
+            wait_long = now - next(iter(self._due.values())) > PATIENCE
+            self._is_turn_of_due = wait_long and not self._is_turn_of_due
+            if self._is_turn_of_due:
+                waiting = self._due
         if not waiting:
             return None
         key = next(iter(waiting))

@@ -103,6 +103,20 @@ def test_what_is_named_for_now_goes_first_but_nothing_waits_for_ever() -> None:
     assert [queue.take(2.0 + PATIENCE), queue.take(2.0 + PATIENCE)] == [B, A]
 
 
+def test_what_has_waited_long_does_not_hold_up_what_is_named_for_now() -> None:
+    queue = backlog()
+    jobless = [Key("team", f"jobless-{n}") for n in range(3)]
+    untold = [Key("team", f"untold-{n}") for n in range(3)]
+    for key in untold:
+        queue.add_by(key, 0.0)
+    queue.add(A, 0.0)
+    assert queue.take(0.0) == A
+    for key in jobless:
+        queue.add(key, PATIENCE)
+    taken = [queue.take(PATIENCE + 1.0) for _ in range(6)]
+    assert taken == [key for pair in zip(untold, jobless, strict=True) for key in pair]
+
+
 def test_a_wake_up_can_be_called_off() -> None:
     queue = backlog()
     queue.wake(A, 10.0)
