@@ -1,6 +1,7 @@
 """The least that an operator can do: a Job for each run, and not a look after it.
 
-A peer of `benchmarks.operator`, which starts it as `kopf run` with the rights of the real one.
+A peer of `benchmarks.operator`; `benchmarks.operator_peer` starts it as `kopf run`, with the rights
+of the real one.
 """
 
 from typing import Any

@@ -4,7 +4,7 @@ import statistics as stat
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.operator_load import Load, by_name, by_run, make_plain_job
+from benchmarks.operator_load import Load, Seen, by_name, by_run, make_plain_job
 from benchmarks.operator_peer import bare_peer
 from stage.operator_process import Chart
 from stage.simulated import jobs_path, make_run, pods_path, runs_path
@@ -30,7 +30,7 @@ class Drain:
             known = len(made.at)
             began = await self._create("drain-bare")
             await made.until(known + self.at_once, "Jobs")
-            self.bare_jobs.append(self.at_once / (max(made.at.values()) - began))
+            self.bare_jobs.append(self._per_second(made, began))
 
     async def ours(self) -> None:
         """While the operator runs: its Jobs and pods, and those of plain Jobs after it."""
@@ -45,15 +45,15 @@ class Drain:
             began = await self._create(ours)
             await made.until(self.at_once, "Jobs")
             await begun.until(self.at_once, "pods")
-        self.jobs.append(self.at_once / (max(made.at.values()) - began))
-        self.pods.append(self.at_once / (max(begun.at.values()) - began))
+        self.jobs.append(self._per_second(made, began))
+        self.pods.append(self._per_second(begun, began))
         like = plane.api().items(jobs_path(ours), limit="1")[0]
         documents = [make_plain_job(f"job-{n}", like) for n in range(self.at_once)]
         async with load.watching(pods_path(plain), by_name) as begun:
             began = time.monotonic()
             await load.create(jobs_path(plain), documents)
             await begun.until(self.at_once, "pods")
-        self.plain_pods.append(self.at_once / (max(begun.at.values()) - began))
+        self.plain_pods.append(self._per_second(begun, began))
         await load.delete_namespaces(ours, plain)
 
     async def _create(self, namespace: str) -> float:
@@ -62,6 +62,9 @@ class Drain:
         runs = [make_run(f"run-{n}") for n in range(self.at_once)]
         await self.load.create(runs_path(namespace), runs)
         return began
+
+    def _per_second(self, seen: Seen, began: float) -> float:
+        return self.at_once / (max(seen.at.values()) - began)
 
     def figures(self) -> dict[str, float]:
         """Returns medians of all turns."""
