@@ -12,7 +12,7 @@
   those of the bare one, `bare_drain_per_second`; `drain_vs_plain`: pods a second as a share of
   those of plain Jobs of the same kind. All in turns.
 * `rss_mib`, `cpu_cores`, `rest_requests_per_second`: with the running and the finished runs, while
-  nothing happens and nobody is asked for progress.
+  nothing happens and nobody is asked for progress, of an operator that has listed them all.
 * `growth_1000`, `growth_5000`: processor time of a run when so many others have ended (and, of the
   second, all the running ones are there as well), over that with a hundred. Each is taken as a
   multiple of what a run costs at the same time on a second control plane, where a hundred stay:
@@ -197,6 +197,21 @@ class Bench:
         # Starting runs are looked at more often; after a minute they count as silent.
         await asyncio.sleep(90)
 
+    async def listed(self) -> None:
+        """Waits until the operator lists the runs, as it does every ten minutes.
+
+        A list takes memory that stays. Whether that is in `rss_mib` or in `foreign_pods_mib` must
+        not depend on the minute.
+        """
+        after = end_of_record(self.plane)
+        seen: set[tuple[str, str | None]] = set()
+        while ("list", "argustrainingjobs") not in seen:
+            await asyncio.sleep(5.0)
+            requests = requests_of(self.plane, USER, after)
+            seen = {(entry["verb"], entry["objectRef"].get("resource")) for entry in requests}
+        await asyncio.sleep(SETTLE_SECONDS)
+        self.tell("all runs listed again")
+
     async def cpu_of_batch(self, namespace: str) -> float:
         """Returns processor seconds of a run that comes to its end, and removes the runs."""
         self.plane.make_namespace(namespace)
@@ -233,6 +248,8 @@ class Bench:
                 if size == SIZES[-1]:
                     await self.start()
                 cost[size] = await self.cost_over(other, f"growth-{size}")
+        if SHARE == 1:
+            await self.listed()
         with self.meter().running() as meter:
             await asyncio.sleep(REST_SECONDS)
         few, *more = SIZES
