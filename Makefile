@@ -43,7 +43,7 @@ cluster-build-api:
 
 .PHONY: ready
 ready: # the environment and the cluster's programs, side by side
-	@$(MAKE) -j2 --output-sync=none .venv/.stamp cluster-build
+	@$(MAKE) -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j2) --output-sync=none .venv/.stamp cluster-build
 
 # --- the two commands ---------------------------------------------------------------------
 
