@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,8 @@ class BadNetwork:
     """How often each fault happened."""
     writes: list[str] = field(default_factory=list)
     """Method and path of what was asked for beside reading and Leases, oldest first."""
+    at_write: Callable[[str], None] = lambda _: None
+    """Called in the proxy's thread for each of these, before the API server has it."""
     address: str = ""
     _spoilt: list[str] = field(default_factory=list)
     """What befell all watches that stood at a time, oldest first."""
@@ -92,6 +94,7 @@ class BadNetwork:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD") and "/leases" not in request.path:
             self.writes.append(f"{request.method} {request.path}")
+            self.at_write(self.writes[-1])
         fault = self._fault(REQUEST_FAULTS)
         if fault in ("429", "500"):
             return _refusal(int(fault))

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from stage.bad_network import BadNetwork
 from stage.control_plane import ControlPlane
-from stage.operator_process import NAMESPACE, Chart
+from stage.operator_process import NAMESPACE, Chart, OperatorProcess
 from stage.supervised import Kubelet, Runs
 from stage.trainers import EVICTED, NO_DATA, PUBLISHED, STUCK, Story, Trainers
 from stage.waiting import until
@@ -210,10 +211,31 @@ def test_watches_that_tell_nothing_more(chart, plane, runs, trainers, calm, told
     told(f"watches {fault}", len(names), 1, restarts=kubelet.restarts)
 
 
+def freeze_at(write: str, leader: OperatorProcess, network: BadNetwork, runs: Runs, run: str):
+    """Makes a run, and freezes the leader when it waits for the answer to this write for it."""
+    is_frozen = threading.Event()
+
+    def freeze(written: str) -> None:
+        if written.startswith(write) and not is_frozen.is_set():
+            os.kill(leader.pid, signal.SIGSTOP)
+            is_frozen.set()
+
+    network.at_write = freeze
+    runs.create(run)
+    assert is_frozen.wait(60), network.writes
+
+
 @pytest.mark.parametrize("size", [SMALL, WHOLE])
 def test_a_leader_that_dies_or_freezes_hands_over(plane, chart, runs, trainers, calm, told, size):
-    """A frozen one that wakes up later writes nothing more."""
-    changes = ["KILL"] if size == "small" else ["KILL", "STOP"] * 3
+    """A frozen one that wakes up writes nothing more.
+
+    It has one run in hand, and waits for an answer. What it was just sending would go out.
+    """
+    frozen_at = {
+        "whole": ["POST /apis/batch/", f"PUT {runs.path}/", "POST /apis/events.k8s.io/"],
+        "small": [],
+    }[size]
+    changes = [None, *(change for write in frozen_at for change in (write, None))]
     names, seconds = [], []
     quiet = {name: BadNetwork(plane, SEED, share=0.0) for name in ("operator-1", "operator-2")}
     with (
@@ -224,22 +246,26 @@ def test_a_leader_that_dies_or_freezes_hands_over(plane, chart, runs, trainers, 
     ):
         by_name = {one.name: one, two.name: two}
         kubelet = Kubelet([one, two])
-        for number, change in enumerate(changes):
+        for number, write in enumerate(changes):
             leader = by_name[holder(plane)]
+            network = quiet[leader.name]
             batch = [f"{story}-{number}" for story in STORIES]
-            for name in batch:
+            if write:
+                freeze_at(write, leader, network, runs, batch[0])
+            for name in batch[1:] if write else batch:
                 runs.create(name)
-            time.sleep(random.Random(SEED + number).uniform(0, 3))
+            if not write:
+                time.sleep(random.Random(SEED + number).uniform(0, 3))
+                leader.kill()
             began = time.monotonic()
-            os.kill(leader.pid, signal.Signals[f"SIG{change}"])
             until(lambda: holder(plane) != leader.name, 60, "another to lead")  # noqa: B023
             seconds.append(time.monotonic() - began)
-            writes = len(quiet[leader.name].writes)
+            writes = len(network.writes)
             runs.wait_end(batch, Kubelet([o for o in by_name.values() if o is not leader]), 300)
-            if change == "STOP":
+            if write:
                 os.kill(leader.pid, signal.SIGCONT)
                 until(lambda: not leader.is_running, 60, "the zombie to leave")  # noqa: B023
-            assert quiet[leader.name].writes[writes:] == []
+            assert network.writes[writes:] == []
             kubelet.look()
             leader.wait_ready()
             names += batch
