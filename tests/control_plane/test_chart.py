@@ -32,6 +32,10 @@ def render(plane: ControlPlane, *settings: str) -> str:
         ("replicas=6", "/replicas': maximum"),
         ("replica=1", "'replica' not allowed"),
         ("defaults.queue=gpus", "defaults.queue gpus needs Kueue: set kueue.enabled=true"),
+        (
+            "defaults.storage.secretRef.name=keys,defaults.storage.serviceAccountName=trainer",
+            "defaults.storage: secretRef and serviceAccountName exclude each other: keep one",
+        ),
         ("defaults.storage=null", "missing property 'storage'"),
         ("defaults.storage.endpoint=http://a b", "endpoint': 'http://a b' does not match"),
         ("defaults.nodeSelector.pool=a b", "/nodeSelector/pool': 'a b' does not match"),

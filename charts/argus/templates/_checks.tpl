@@ -8,6 +8,11 @@ the rules of the models in configuration.py that look at several fields.
     {{- fail (printf "defaults.queue %s needs Kueue: set kueue.enabled=true, or remove defaults.queue" .) }}
   {{- end }}
 {{- end }}
+{{- with .Values.defaults.storage }}
+  {{- if and .secretRef .serviceAccountName }}
+    {{- fail "defaults.storage: secretRef and serviceAccountName exclude each other: keep one" }}
+  {{- end }}
+{{- end }}
 {{- $gpus := dict }}
 {{- range $part := list "requests" "limits" }}
   {{- range $name, $amount := index $.Values.defaults.resourcesPerNode $part }}
