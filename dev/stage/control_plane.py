@@ -182,8 +182,8 @@ def requests_of(plane: ControlPlane, user: str, after: int = 0) -> list[JsonObje
     with plane.places.audit_log.open("rb") as record:
         record.seek(after)
         # The last line may not be written to its end yet.
-        lines = [line for line in record if line.endswith(b"\n")]
-    entries = [{"objectRef": {}} | json.loads(line) for line in lines]
+        whole = (line for line in record if line.endswith(b"\n"))
+        entries = [{"objectRef": {}} | json.loads(line) for line in whole]
     return [entry for entry in entries if entry["user"]["username"] == user]
 
 

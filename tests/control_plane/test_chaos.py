@@ -211,7 +211,9 @@ def test_watches_that_tell_nothing_more(chart, plane, runs, trainers, calm, told
     told(f"watches {fault}", len(names), 1, restarts=kubelet.restarts)
 
 
-def freeze_at(write: str, leader: OperatorProcess, network: BadNetwork, runs: Runs, run: str):
+def freeze_at(
+    write: str, leader: OperatorProcess, network: BadNetwork, runs: Runs, run: str
+) -> None:
     """Makes a run, and freezes the leader when it waits for the answer to this write for it."""
     is_frozen = threading.Event()
 
@@ -250,14 +252,18 @@ def test_a_leader_that_dies_or_freezes_hands_over(plane, chart, runs, trainers, 
             leader = by_name[holder(plane)]
             network = quiet[leader.name]
             batch = [f"{story}-{number}" for story in STORIES]
+            first_run, *others = batch
             if write:
-                freeze_at(write, leader, network, runs, batch[0])
-            for name in batch[1:] if write else batch:
-                runs.create(name)
-            if not write:
+                freeze_at(write, leader, network, runs, first_run)
+                began = time.monotonic()
+                for name in others:
+                    runs.create(name)
+            else:
+                for name in batch:
+                    runs.create(name)
                 time.sleep(random.Random(SEED + number).uniform(0, 3))
+                began = time.monotonic()
                 leader.kill()
-            began = time.monotonic()
             until(lambda: holder(plane) != leader.name, 60, "another to lead")  # noqa: B023
             seconds.append(time.monotonic() - began)
             writes = len(network.writes)
